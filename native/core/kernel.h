@@ -20,6 +20,11 @@ struct Origin {
   int64_t row = 0, x = 0;
 };
 
+// The extent of the whole arrays that the views were cut from; a kernel run on whole arrays has it equal to its views.
+struct Whole {
+  int64_t planes = 0, rows = 0, cols = 0;
+};
+
 // Per-thread working memory of the size the kernel declared; 64-byte aligned.
 struct Scratch {
   float* data = nullptr;
@@ -41,6 +46,7 @@ struct KernelCall {
   std::span<const Array> ports;  // in the order of kernel.json
   const void* params = nullptr;  // the generated Params of this kernel
   Origin origin;
+  Whole whole;
   Scratch scratch;
   Ahead* ahead = nullptr;  // never null inside the driver; null means "do not prefetch"
 };
@@ -73,9 +79,13 @@ struct PortInfo {
   const char* name;
   PortDirection direction;
   DType dtype;
-  Axis axes[3];  // which of plane, row, x the port has; kOther is an axis that blocks do not cut
+  Axis axes[3];      // in the order plane, row, x: what each axis of the view means; kOther is never cut into blocks
+  int32_t sizes[3];  // the extent of kOther axes, 1 for kNone, 0 where the data decides
+  int planeOffset;   // planes of this port less the planes of the call, for example -1 for differences of reads
   const char* unit;
-  bool optional;
+  bool optional;    // data may be null
+  bool nan;         // NaN is a legal value and means "missing"; elsewhere nothing non-finite may come out
+  double min, max;  // range of values that make sense: what the conformance suite draws from
 };
 
 struct ParamInfo {
