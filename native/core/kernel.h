@@ -61,6 +61,11 @@ enum class KernelClass : uint8_t {
 
 // A global kernel keeps its partial sums in a state of `bytes` for each thread. Merging must not depend on which thread
 // gathered which row: counts, exact integer sums, and disjoint stores do; float sums do not.
+//
+// The state is trivially copyable memory of stateBytes (64-byte aligned). begin empties it; prepare sees a few single rows
+// one call at a time, the same in every thread's state. gather sees whole rows (columns are not cut); in begin and finish
+// the input ports show row 0 only. Output ports are whole arrays everywhere. When finish sets *again it leaves the state
+// emptied but for what says where to count, and the driver copies that state to every thread.
 struct GlobalFns {
   size_t (*stateBytes)(const KernelCall&) = nullptr;
   Status (*begin)(const KernelCall&, void* state) = nullptr;

@@ -24,6 +24,7 @@ struct [[nodiscard]] Status {
   int64_t offset = -1;       // byte offset in the input, or -1 where it means nothing
   int64_t expected = 0;      // the two numbers the message speaks of, both 0 when it speaks of none
   int64_t received = 0;
+  int32_t hdu = -1;  // 0-based, or -1 where it means nothing
 
   [[nodiscard]] bool ok() const { return code == Code::kOk; }
 };

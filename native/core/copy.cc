@@ -1,0 +1,33 @@
+#include "native/core/copy.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "native/core/copy.cc"
+#include <hwy/cache_control.h>
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace rampline {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+void StreamCopyTarget(const std::byte* from, std::byte* to, size_t bytes) {
+  const hn::ScalableTag<uint8_t> d;
+  const auto* in = reinterpret_cast<const uint8_t*>(from);
+  auto* out = reinterpret_cast<uint8_t*>(to);
+  for (size_t i = 0; i < bytes; i += hn::Lanes(d)) hn::Stream(hn::Load(d, in + i), d, out + i);
+  hwy::FlushStream();
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace rampline
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace rampline {
+HWY_EXPORT(StreamCopyTarget);
+void StreamCopy(const std::byte* from, std::byte* to, size_t bytes) {
+  HWY_DYNAMIC_DISPATCH(StreamCopyTarget)(from, to, bytes);
+}
+}  // namespace rampline
+#endif

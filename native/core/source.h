@@ -1,0 +1,31 @@
+// Where a chain's reads come from: a decoder of some file, or an array. A source yields one detector row of all reads at
+// a time, because a row of all reads is what stays in the cache (reference: bench results, block height).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "native/core/status.h"
+
+namespace rampline {
+
+// Reads rows for one thread. Rows are asked for in rising order within groups of RowSource::kGroup.
+class RowReader {
+ public:
+  virtual ~RowReader() = default;
+  // Writes row `row` of every read: read k starts at out + k * planeStride, RowSource::cols() values each.
+  virtual Status Read(int64_t row, uint16_t* out, int64_t planeStride) = 0;
+};
+
+class RowSource {
+ public:
+  static constexpr int64_t kGroup = 16;  // rows that one thread takes at a time
+
+  virtual ~RowSource() = default;
+  virtual int64_t planes() const = 0;
+  virtual int64_t rows() const = 0;
+  virtual int64_t cols() const = 0;
+  virtual std::unique_ptr<RowReader> MakeReader() = 0;
+};
+
+}  // namespace rampline
