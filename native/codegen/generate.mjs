@@ -72,6 +72,27 @@ function checkParam(file, param) {
   if (number && (param.min === undefined || param.max === undefined)) fail(file, `${what}: a number needs min and max`);
 }
 
+/** The keys are explained at the top of test/native/test_conformance.cc. */
+function checkSizes(file, kernel) {
+  const positive = (value) => Number.isInteger(value) && value > 0 && value < 2 ** 31;
+  const conformance = kernel.conformance ?? {};
+  checkKeys(file, conformance, 'conformance', [], ['decisionPixels', 'minPlanes', 'maxPlanes', 'minRows', 'strips', 'cols']);
+  for (const key of ['minPlanes', 'maxPlanes', 'minRows']) {
+    if (key in conformance && !positive(conformance[key])) fail(file, `conformance.${key} must be a positive integer`);
+  }
+  const { decisionPixels = 0, strips = true, cols = [1], minPlanes = 1, maxPlanes = 47 } = conformance;
+  if (!(decisionPixels >= 0 && decisionPixels <= 1e-3)) fail(file, 'conformance.decisionPixels must be in [0, 0.001]');
+  if (typeof strips !== 'boolean') fail(file, 'conformance.strips must be true or false');
+  if (!Array.isArray(cols) || cols.length === 0 || !cols.every(positive)) {
+    fail(file, 'conformance.cols must be a list of positive integers');
+  }
+  if (minPlanes > maxPlanes) fail(file, 'conformance.minPlanes must not exceed conformance.maxPlanes');
+  checkKeys(file, kernel.bench ?? {}, 'bench', [], ['planes', 'rows', 'cols']);
+  for (const [key, value] of Object.entries(kernel.bench ?? {})) {
+    if (!positive(value)) fail(file, `bench.${key} must be a positive integer`);
+  }
+}
+
 function readKernel(name) {
   const folder = join(root, 'native', 'kernels', name);
   const file = join(folder, 'kernel.json');
@@ -95,6 +116,7 @@ function readKernel(name) {
     port.layout = parseAxes(file, port);
   }
   for (const param of kernel.params) checkParam(file, param);
+  checkSizes(file, kernel);
   if (kernel.class === 'stream') {
     if (!kernel.stream) fail(file, 'a stream kernel needs "stream": {"in": PORT, "out": PORT}');
     checkKeys(file, kernel.stream, 'stream', ['in', 'out'], ['dropped']);
@@ -218,21 +240,25 @@ function kernelInfo(kernel) {
     let bounds = [p.min, p.max, p.default];
     if (p.type === 'enum') bounds = [0, p.choices.length - 1, p.choices.indexOf(p.default)];
     if (p.type === 'bool') bounds = [0, 1, Number(p.default)];
-    return `    {"${p.name}", ParamInfo::Type::${type}, ${bounds.map(double).join(', ')}, offsetof(${ns}::Params, ${p.name})},`;
+    return `    {"${p.name}", ParamInfo::Type::${type}, ${bounds.map(double).join(', ')}, offsetof(${ns}::Params, ${p.name}), ${Boolean(p.exclusiveMin)}},`;
   });
   const parts = ['StateBytes', 'Begin', 'Prepare', 'Gather', 'Merge', 'Finish'].map((name) => `${ns}::${name}`);
   const index = (name) => (name === undefined ? -1 : kernel.ports.findIndex((p) => p.name === name));
   const global = kernel.class === 'global';
+  const c = kernel.conformance ?? {};
+  const b = kernel.bench ?? {};
   return `constexpr PortInfo ${ns}_ports[] = {
 ${ports.join('\n')}
 };
-${params.length ? `constexpr ParamInfo ${ns}_params[] = {\n${params.join('\n')}\n};\n` : ''}const KernelInfo ${ns}_info = {
+${params.length ? `constexpr ParamInfo ${ns}_params[] = {\n${params.join('\n')}\n};\n` : ''}${c.cols ? `constexpr int32_t ${ns}_cols[] = {${c.cols.join(', ')}};\n` : ''}const KernelInfo ${ns}_info = {
     "${kernel.name}", "${kernel.version}", "${kernel.hash}", KernelClass::${CLASSES[kernel.class]}, ${ns}_ports,
     ${params.length ? `${ns}_params` : 'std::span<const ParamInfo>()'}, sizeof(${ns}::Params),
     ${index(kernel.stream?.in)}, ${index(kernel.stream?.out)}, ${kernel.stream?.dropped ?? 0},
     ${double(kernel.tolerance.relative)}, ${double(kernel.tolerance.absolute)},
     {${s.base ?? 0}, ${s.perPlane ?? 0}, ${s.perPixel ?? 0}, ${s.perPlanePixel ?? 0}},
-    ${global ? 'nullptr' : `${ns}::Run`}, ${ns}::Reference, {${global ? parts.join(', ') : ''}}};
+    ${global ? 'nullptr' : `${ns}::Run`}, ${ns}::Reference, {${global ? parts.join(', ') : ''}},
+    {${double(c.decisionPixels ?? 0)}, ${c.minPlanes ?? 1}, ${c.maxPlanes ?? 47}, ${c.minRows ?? 0}, ${c.strips ?? true}, ${c.cols ? `${ns}_cols` : 'std::span<const int32_t>()'}},
+    {${b.planes ?? 47}, ${b.rows ?? 16}, ${b.cols ?? 2048}}};
 `;
 }
 

@@ -97,11 +97,27 @@ struct ParamInfo {
   const char* name;
   enum class Type : uint8_t { kFloat, kInt, kBool } type;
   double min, max, fallback;
-  size_t offset;  // in the generated Params
+  size_t offset;              // in the generated Params
+  bool exclusiveMin = false;  // min itself is not allowed
 };
 
 struct ScratchNeed {
   size_t base = 0, perPlane = 0, perPixel = 0, perPlanePixel = 0;  // floats
+};
+
+// What the conformance suite may assume, from "conformance" in kernel.json (the keys are explained at the top of
+// test/native/test_conformance.cc).
+struct ConformanceInfo {
+  double decisionPixels = 0;
+  int32_t minPlanes = 1, maxPlanes = 47;
+  int32_t minRows = 0;
+  bool strips = true;
+  std::span<const int32_t> cols;  // empty: any width
+};
+
+// The size at which the bench runs, from "bench" in kernel.json.
+struct BenchInfo {
+  int32_t planes = 47, rows = 16, cols = 2048;
 };
 
 struct KernelInfo {
@@ -119,6 +135,8 @@ struct KernelInfo {
   RunFn run = nullptr;        // SIMD, dispatched at run time
   RunFn reference = nullptr;  // scalar, double precision
   GlobalFns global;           // of global kernels only
+  ConformanceInfo conformance;
+  BenchInfo bench;
 };
 
 std::span<const KernelInfo* const> Registry();
