@@ -1,0 +1,21 @@
+/** Memory that threads share. Buffers go to workers by reference and to kernels by address; nothing is cloned. */
+
+/** A Float32Array on a SharedArrayBuffer, zeroed. */
+export function sharedF32(length: number): Float32Array<SharedArrayBuffer> {
+  return new Float32Array(new SharedArrayBuffer(length * 4));
+}
+
+/** A Uint32Array on a SharedArrayBuffer, zeroed. */
+export function sharedU32(length: number): Uint32Array<SharedArrayBuffer> {
+  return new Uint32Array(new SharedArrayBuffer(length * 4));
+}
+
+/** A Uint16Array on a SharedArrayBuffer, zeroed. */
+export function sharedU16(length: number): Uint16Array<SharedArrayBuffer> {
+  return new Uint16Array(new SharedArrayBuffer(length * 2));
+}
+
+/** A Uint8Array on a SharedArrayBuffer, zeroed. */
+export function sharedU8(length: number): Uint8Array<SharedArrayBuffer> {
+  return new Uint8Array(new SharedArrayBuffer(length));
+}
