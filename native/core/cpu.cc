@@ -13,10 +13,10 @@ std::vector<std::string> AvailableTargets() {
 }
 
 std::string CurrentTarget() {
-  const int64_t supported = hwy::SupportedTargets();
-  // Highway numbers better targets lower, so the lowest bit is the one dispatch picks.
-  return hwy::TargetName(supported & -supported & HWY_TARGETS ? (supported & HWY_TARGETS) & -(supported & HWY_TARGETS)
-                                                              : HWY_STATIC_TARGET);
+  // Only targets that were compiled: a machine may have a better one. Highway numbers better targets lower, so the lowest
+  // bit is the one that dispatch picks.
+  const int64_t usable = hwy::SupportedTargets() & HWY_TARGETS;
+  return hwy::TargetName(usable == 0 ? HWY_STATIC_TARGET : usable & -usable);
 }
 
 bool LimitTarget(const std::string& best) {
