@@ -24,7 +24,9 @@
  *   business of fsync, and of `verifyDirectory` later.
  * - Cost. Chunks in an array are hashed once, from what was read back, and each byte is compared with its source: one hash
  *   pass, and the hash is that of the file. Chunks of an iterator are gone by then, so they are hashed on the way out and
- *   once more from the file. bench: `node bench/store.mjs`.
+ *   once more from the file. `bench/store.mjs`, CPU ms per 100 MB, minimum of 7, ext4, a CPU with SHA instructions: plain
+ *   write and fsync 28, sha256 alone 56, a product from an array 106, from an iterator 161. Give arrays. (A CRC-32 on both
+ *   ways instead of the comparison would cost 40; comparing costs 6, the reading back 13.)
  */
 export type { JsonValue, ManifestEntry, ProductRecord, Source } from './manifest.js';
 export { canonicalJson, productKey } from './manifest.js';
