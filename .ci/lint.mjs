@@ -17,6 +17,7 @@ const checks = [
   ['oxlint', bin('oxlint'), ['--deny-warnings', ...(mend ? ['--fix'] : [])]],
   ['types', bin('tsc'), ['-p', '.ci/tsconfig.json']],
   ['layers', bin('depcruise'), ['--config', '.ci/layers.cjs', 'src']],
+  ['lock file', process.execPath, ['.ci/complete-lock.mjs', '--check']],
   ['rooms', process.execPath, ['.ci/rooms.mjs']],
 ];
 if (cxx.length > 0) {
