@@ -9,6 +9,8 @@
 //            options: {threads, strip, keepCube, fuse, firstRead, reads, rows, cols},
 //            control?: Int32Array [cancel, progress] }
 //   report = { status, failedStep, timings: [{name, seconds}], cubeBytes, blockBytes }
+#include "native/core/chain.h"
+
 #include <napi.h>
 
 #include <cstring>
@@ -20,7 +22,6 @@
 #include "native/binding/convert.h"
 #include "native/binding/registrars.h"
 #include "native/binding/source.h"
-#include "native/core/chain.h"
 
 namespace rampline::binding {
 namespace {
@@ -54,7 +55,8 @@ Status ReadChainArray(const Napi::Object& object, ChainArray* array) {
     // A block lives in the cache; more than this is a mistake, not a block.
     constexpr int64_t kMaxElements = int64_t{1} << 28;
     if (array->whole.planes < 0 || array->whole.cols < 0 || array->whole.planes > kMaxElements ||
-        array->whole.cols > kMaxElements || array->whole.planes * std::max<int64_t>(array->whole.cols, 1) > kMaxElements) {
+        array->whole.cols > kMaxElements ||
+        array->whole.planes * std::max<int64_t>(array->whole.cols, 1) > kMaxElements) {
       return Fail(Code::kUsage, "a block array has an impossible size");
     }
     return Ok();
@@ -66,14 +68,16 @@ Status ReadChainArray(const Napi::Object& object, ChainArray* array) {
 Status ReadStep(const Napi::Object& object, ChainStep* step) {
   const std::string name = object.Get("kernel").ToString().Utf8Value();
   step->kernel = FindKernel(name.c_str());
-  if (step->kernel == nullptr) return Fail(Code::kBug, "a step names a kernel that the addon does not have; rebuild it");
+  if (step->kernel == nullptr)
+    return Fail(Code::kBug, "a step names a kernel that the addon does not have; rebuild it");
   const Napi::Value arrays = object.Get("arrays");
   const Napi::Value params = object.Get("params");
   if (!arrays.IsArray() || !params.IsArray()) return Fail(Code::kBug, "a step needs arrays and params");
   const auto list = arrays.As<Napi::Array>();
   for (uint32_t i = 0; i < list.Length(); i++) step->arrays.push_back(list.Get(i).ToNumber().Int32Value());
   const auto numbers = params.As<Napi::Array>();
-  if (numbers.Length() != step->kernel->params.size()) return Fail(Code::kBug, "a step has the wrong number of parameters");
+  if (numbers.Length() != step->kernel->params.size())
+    return Fail(Code::kBug, "a step has the wrong number of parameters");
   step->params.resize(step->kernel->paramsBytes);
   for (uint32_t i = 0; i < numbers.Length(); i++) {
     const ParamInfo& info = step->kernel->params[i];
@@ -125,7 +129,8 @@ Status ReadChain(const Napi::Object& spec, OwnedChain* owned) {
     chain.options.rows = Int(o, "rows", 0);
     chain.options.cols = Int(o, "cols", 0);
   }
-  if (const auto control = MemoryOf(spec.Get("control")); control && control->dtype == DType::kI32 && control->elements >= 2) {
+  if (const auto control = MemoryOf(spec.Get("control"));
+      control && control->dtype == DType::kI32 && control->elements >= 2) {
     // A JavaScript Int32Array and std::atomic<int32_t> are the same four bytes here.
     static_assert(sizeof(std::atomic<int32_t>) == sizeof(int32_t) && std::atomic<int32_t>::is_always_lock_free);
     auto* words = static_cast<std::atomic<int32_t>*>(control->data);

@@ -66,7 +66,8 @@ function checkPort(file, port) {
 function checkParam(file, param) {
   const what = `parameter ${param.name ?? '?'}`;
   checkKeys(file, param, what, ['name', 'type', 'default', 'doc'], ['min', 'max', 'unit', 'choices', 'exclusiveMin']);
-  if (!['float', 'int', 'bool', 'enum'].includes(param.type)) fail(file, `${what}: type must be float, int, bool or enum`);
+  if (!['float', 'int', 'bool', 'enum'].includes(param.type))
+    fail(file, `${what}: type must be float, int, bool or enum`);
   if (param.type === 'enum' && !param.choices?.includes(param.default)) fail(file, `${what}: default is not a choice`);
   const number = param.type === 'float' || param.type === 'int';
   if (number && (param.min === undefined || param.max === undefined)) fail(file, `${what}: a number needs min and max`);
@@ -76,7 +77,13 @@ function checkParam(file, param) {
 function checkSizes(file, kernel) {
   const positive = (value) => Number.isInteger(value) && value > 0 && value < 2 ** 31;
   const conformance = kernel.conformance ?? {};
-  checkKeys(file, conformance, 'conformance', [], ['decisionPixels', 'minPlanes', 'maxPlanes', 'minRows', 'strips', 'cols']);
+  checkKeys(
+    file,
+    conformance,
+    'conformance',
+    [],
+    ['decisionPixels', 'minPlanes', 'maxPlanes', 'minRows', 'strips', 'cols'],
+  );
   for (const key of ['minPlanes', 'maxPlanes', 'minRows']) {
     if (key in conformance && !positive(conformance[key])) fail(file, `conformance.${key} must be a positive integer`);
   }
@@ -143,7 +150,9 @@ function writeIfChanged(path, text) {
 
 const kernelsDir = join(root, 'native', 'kernels');
 const names = existsSync(kernelsDir)
-  ? readdirSync(kernelsDir).filter((name) => existsSync(join(kernelsDir, name, 'kernel.json'))).sort()
+  ? readdirSync(kernelsDir)
+      .filter((name) => existsSync(join(kernelsDir, name, 'kernel.json')))
+      .sort()
   : [];
 for (const name of names) {
   if (!/^[a-z][a-z0-9]*(-[a-z0-9]+)*$/.test(name)) fail(name, 'a kernel name is lower-case words joined by "-"');
@@ -156,7 +165,11 @@ function fusedRuns() {
   const byName = new Map(kernels.map((kernel) => [kernel.name, kernel]));
   const runs = new Map();
   const add = (steps) => {
-    if (steps.length > 1) runs.set(steps.map((s) => s.kernel).join('+'), steps.map((s) => byName.get(s.kernel)));
+    if (steps.length > 1)
+      runs.set(
+        steps.map((s) => s.kernel).join('+'),
+        steps.map((s) => byName.get(s.kernel)),
+      );
   };
   const stages = join(root, 'src', 'stages');
   for (const stage of existsSync(stages) ? readdirSync(stages).sort() : []) {
@@ -421,7 +434,9 @@ function docs() {
     return p.type === 'bool' ? 'true, false' : `${p.exclusiveMin ? '(' : '['}${p.min}, ${p.max}]`;
   };
   const table = (head, rows) =>
-    rows.length === 0 ? '' : `\n| ${head.join(' | ')} |\n|${head.map(() => '---|').join('')}\n${rows.map((r) => `| ${r.map(cell).join(' | ')} |`).join('\n')}\n`;
+    rows.length === 0
+      ? ''
+      : `\n| ${head.join(' | ')} |\n|${head.map(() => '---|').join('')}\n${rows.map((r) => `| ${r.map(cell).join(' | ')} |`).join('\n')}\n`;
   const pages = kernels.map((k) => {
     const facts = [
       `Class ${k.class}${k.stage ? `, stage ${k.stage}` : ''}.`,
@@ -430,14 +445,24 @@ function docs() {
       k.dq?.sets?.length ? `Sets DQ ${k.dq.sets.join(', ')}.` : '',
       k.source ? `Source: ${k.source}.` : '',
     ];
-    const ports = k.ports.map((p) => [`${p.name}${p.optional ? ' (optional)' : ''}`, p.direction, p.dtype, p.axes.join(', '), p.unit, p.doc]);
+    const ports = k.ports.map((p) => [
+      `${p.name}${p.optional ? ' (optional)' : ''}`,
+      p.direction,
+      p.dtype,
+      p.axes.join(', '),
+      p.unit,
+      p.doc,
+    ]);
     const params = k.params.map((p) => [p.name, p.type, range(p), p.default, p.unit, p.doc]);
     return `## ${k.name} ${k.version}\n\n${k.summary}\n\n${facts.filter(Boolean).join(' ')}\n${table(
       ['port', 'direction', 'type', 'axes', 'unit', 'meaning'],
       ports,
     )}${table(['parameter', 'type', 'range', 'default', 'unit', 'meaning'], params)}`;
   });
-  writeIfChanged(join(root, 'build', 'docs', 'kernels.md'), `# Kernels\n\nMade from native/kernels/*/kernel.json.\n\n${pages.join('\n')}`);
+  writeIfChanged(
+    join(root, 'build', 'docs', 'kernels.md'),
+    `# Kernels\n\nMade from native/kernels/*/kernel.json.\n\n${pages.join('\n')}`,
+  );
 }
 
 const at = process.argv.indexOf('--cxx');

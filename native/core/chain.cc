@@ -23,7 +23,8 @@ constexpr int64_t kSampleRows = 8;
 
 uint64_t Now() {
   return static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count());
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+          .count());
 }
 
 int64_t RoundUp(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
@@ -53,11 +54,11 @@ AlignedBytes Allocate(size_t bytes) {
 struct Worker {
   std::unique_ptr<RowReader> reader;
   AlignedBytes sourceRow, blocks, scratch;
-  std::vector<Array> arrays;                // block and source arrays have their memory here, bound ones are the caller's
-  std::vector<std::vector<Array>> ports;    // for each step
-  std::vector<KernelCall> calls;            // for each step
-  std::vector<AlignedBytes> states;         // for each step, global kernels only
-  std::vector<uint64_t> nanoseconds;        // for each loop, then decode, store, finish
+  std::vector<Array> arrays;              // block and source arrays have their memory here, bound ones are the caller's
+  std::vector<std::vector<Array>> ports;  // for each step
+  std::vector<KernelCall> calls;          // for each step
+  std::vector<AlignedBytes> states;       // for each step, global kernels only
+  std::vector<uint64_t> nanoseconds;      // for each loop, then decode, store, finish
   Ahead ahead;
   Status status;
   int failedStep = -1;
@@ -95,8 +96,8 @@ class Run {
   std::vector<Worker> workers_;
   LargeBuffer cube_;
   bool keepCube_ = false;
-  int64_t rows_ = 0;           // of the source, or of the region where there is none
-  int64_t sourceStride_ = 0;   // elements from read to read
+  int64_t rows_ = 0;          // of the source, or of the region where there is none
+  int64_t sourceStride_ = 0;  // elements from read to read
   int64_t cubeRowElements_ = 0;
   int64_t firstRead_ = 0, reads_ = 0;
   size_t decodeSlot_ = 0, storeSlot_ = 0, finishSlot_ = 0;
@@ -188,7 +189,8 @@ Status Run::PrepareWorker(Worker* worker) {
       }
     }
     const ScratchNeed& need = step.kernel->scratch;
-    floats = std::max(floats, need.base + need.perPlane * planes + need.perPixel * width + need.perPlanePixel * planes * width);
+    floats = std::max(floats,
+                      need.base + need.perPlane * planes + need.perPixel * width + need.perPlanePixel * planes * width);
     worker->ports[s].resize(step.kernel->ports.size());
     KernelCall& call = worker->calls[s];
     call.ports = worker->ports[s];
@@ -380,7 +382,8 @@ Status Run::FirstPass() {
       if (more) {
         // The merged state carries where to count next; every thread starts from a copy of it, emptied by begin's twin.
         const size_t bytes = fns.stateBytes(first.calls[s]);
-        for (size_t w = 1; w < workers_.size(); w++) std::memcpy(workers_[w].states[s].get(), first.states[s].get(), bytes);
+        for (size_t w = 1; w < workers_.size(); w++)
+          std::memcpy(workers_[w].states[s].get(), first.states[s].get(), bytes);
       }
       again = again || more;
     }
@@ -519,32 +522,42 @@ Status PlanChain(const Chain& chain, ChainPlan* plan) {
     for (size_t p = 0; p < step.arrays.size(); p++) {
       const PortInfo& port = step.kernel->ports[p];
       if (step.arrays[p] < 0) {
-        if (!port.optional) return Fail(Code::kUsage, "a port that is not optional is left open", -1, 0, static_cast<int64_t>(s));
+        if (!port.optional)
+          return Fail(Code::kUsage, "a port that is not optional is left open", -1, 0, static_cast<int64_t>(s));
         continue;
       }
       if (static_cast<size_t>(step.arrays[p]) >= chain.arrays.size()) return Fail(Code::kBug, "no such array");
       const ChainArray& array = chain.arrays[static_cast<size_t>(step.arrays[p])];
       const DType dtype = array.kind == ChainArray::Kind::kSource ? DType::kU16 : array.whole.dtype;
-      if (dtype != port.dtype) return Fail(Code::kUsage, "an array has not the type of its port", -1, 0, static_cast<int64_t>(s));
-      if (array.kind == ChainArray::Kind::kSource && chain.source == nullptr) return Fail(Code::kUsage, "the chain has no source");
-      if (array.kind == ChainArray::Kind::kSource && port.direction != PortDirection::kIn) return Fail(Code::kUsage, "the reads are read-only");
+      if (dtype != port.dtype)
+        return Fail(Code::kUsage, "an array has not the type of its port", -1, 0, static_cast<int64_t>(s));
+      if (array.kind == ChainArray::Kind::kSource && chain.source == nullptr)
+        return Fail(Code::kUsage, "the chain has no source");
+      if (array.kind == ChainArray::Kind::kSource && port.direction != PortDirection::kIn)
+        return Fail(Code::kUsage, "the reads are read-only");
       if (array.kind == ChainArray::Kind::kBound) {
         // Whole arrays must cover what will be cut from them.
         const Array& whole = array.whole;
         const bool global = step.kernel->kind == KernelClass::kGlobal;
         const int64_t rows = chain.source != nullptr && global ? chain.source->rows() : chain.options.rows;
-        if (port.axes[1] == Axis::kRow && whole.rows < rows) return Fail(Code::kUsage, "an array has fewer rows than the region", -1, rows, whole.rows);
-        if (port.axes[2] == Axis::kX && !global && whole.cols < chain.options.cols) return Fail(Code::kUsage, "an array has fewer columns than the region", -1, chain.options.cols, whole.cols);
-        if (whole.data == nullptr && rows > 0 && whole.cols > 0 && whole.planes > 0) return Fail(Code::kUsage, "an array has no memory");
+        if (port.axes[1] == Axis::kRow && whole.rows < rows)
+          return Fail(Code::kUsage, "an array has fewer rows than the region", -1, rows, whole.rows);
+        if (port.axes[2] == Axis::kX && !global && whole.cols < chain.options.cols)
+          return Fail(Code::kUsage, "an array has fewer columns than the region", -1, chain.options.cols, whole.cols);
+        if (whole.data == nullptr && rows > 0 && whole.cols > 0 && whole.planes > 0)
+          return Fail(Code::kUsage, "an array has no memory");
       }
       for (int axis = 0; axis < 3; axis++) {
         const int64_t extent = axis == 0 ? array.whole.planes : axis == 1 ? array.whole.rows : array.whole.cols;
         if (array.kind == ChainArray::Kind::kBound && port.axes[axis] == Axis::kOther && extent != port.sizes[axis]) {
-          return Fail(Code::kUsage, "an array's axis has not the size that its port needs", -1, port.sizes[axis], extent);
+          return Fail(Code::kUsage, "an array's axis has not the size that its port needs", -1, port.sizes[axis],
+                      extent);
         }
       }
-      if (step.kernel->kind == KernelClass::kGlobal && port.direction == PortDirection::kIn && array.kind == ChainArray::Kind::kBlock) {
-        return Fail(Code::kUsage, "a global kernel reads the reads or whole arrays, not a block", -1, 0, static_cast<int64_t>(s));
+      if (step.kernel->kind == KernelClass::kGlobal && port.direction == PortDirection::kIn &&
+          array.kind == ChainArray::Kind::kBlock) {
+        return Fail(Code::kUsage, "a global kernel reads the reads or whole arrays, not a block", -1, 0,
+                    static_cast<int64_t>(s));
       }
     }
   }

@@ -32,17 +32,17 @@ struct ChainArray {
 
 struct ChainStep {
   const KernelInfo* kernel = nullptr;
-  std::vector<int> arrays;          // for each port the index of its array, or -1 for an optional port left open
-  std::vector<std::byte> params;    // the kernel's generated Params
+  std::vector<int> arrays;        // for each port the index of its array, or -1 for an optional port left open
+  std::vector<std::byte> params;  // the kernel's generated Params
 };
 
 struct ChainOptions {
   int threads = 1;
-  int64_t strip = 512;     // columns of a block
-  bool keepCube = true;    // false: decode twice where a global kernel needs a first pass
-  bool fuse = true;        // run neighbouring stream kernels as one loop where the build has compiled it
-  int64_t firstRead = 0;   // reads of the source that the chain sees
-  int64_t reads = -1;      // -1: all from firstRead on
+  int64_t strip = 512;         // columns of a block
+  bool keepCube = true;        // false: decode twice where a global kernel needs a first pass
+  bool fuse = true;            // run neighbouring stream kernels as one loop where the build has compiled it
+  int64_t firstRead = 0;       // reads of the source that the chain sees
+  int64_t reads = -1;          // -1: all from firstRead on
   int64_t rows = 0, cols = 0;  // the region that stream and local kernels cover, from (0, 0)
 };
 
@@ -54,7 +54,7 @@ struct Chain {
 };
 
 struct ChainTiming {
-  std::string name;   // kernels joined by '+', or "decode", "store cube", "finish"
+  std::string name;    // kernels joined by '+', or "decode", "store cube", "finish"
   double seconds = 0;  // summed over threads
 };
 

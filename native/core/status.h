@@ -30,8 +30,7 @@ struct [[nodiscard]] Status {
 };
 
 inline Status Ok() { return {}; }
-inline Status Fail(Code code, const char* message, int64_t offset = -1, int64_t expected = 0,
-                   int64_t received = 0) {
+inline Status Fail(Code code, const char* message, int64_t offset = -1, int64_t expected = 0, int64_t received = 0) {
   return {code, message, offset, expected, received};
 }
 

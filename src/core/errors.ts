@@ -90,7 +90,16 @@ export class BugError extends RamplineError {
 }
 
 /** Classes by the numeric code that native/core/status.h uses. */
-const BY_CODE = [undefined, UsageError, InputError, CalibrationError, AlgorithmError, StorageError, RetriableError, BugError];
+const BY_CODE = [
+  undefined,
+  UsageError,
+  InputError,
+  CalibrationError,
+  AlgorithmError,
+  StorageError,
+  RetriableError,
+  BugError,
+];
 
 /** A status as it crosses from native code. */
 export interface NativeStatus {

@@ -171,7 +171,10 @@ export async function runChain(chain: Chain): Promise<ChainReport> {
 }
 
 /** What runChain would do: the kernels of each loop over a block, in order. */
-export function planChain(chain: Chain): { readonly loops: readonly (readonly string[])[]; readonly needsFirstPass: boolean } {
+export function planChain(chain: Chain): {
+  readonly loops: readonly (readonly string[])[];
+  readonly needsFirstPass: boolean;
+} {
   const plan = addon().planChain(nativeSpec(chain));
   if (plan.status.code !== 0) throw errorFromStatus(plan.status);
   const name = (i: number) => chain.steps[i]?.kernel ?? '?';
@@ -179,7 +182,10 @@ export function planChain(chain: Chain): { readonly loops: readonly (readonly st
 }
 
 /** Rows and columns that a kernel's arrays cover: the largest extents of the ports that have those axes. */
-function regionOf(kernel: KernelDescription, ports: Readonly<Record<string, BoundArray>>): { rows: number; cols: number } {
+function regionOf(
+  kernel: KernelDescription,
+  ports: Readonly<Record<string, BoundArray>>,
+): { rows: number; cols: number } {
   let rows = 1;
   let cols = 1;
   let seenRow = false;
@@ -220,6 +226,10 @@ export async function runKernel(
   return runChain({
     arrays: ports,
     steps: [{ kernel: name, ports: Object.fromEntries(Object.keys(ports).map((port) => [port, port])), params }],
-    options: { threads: options.threads ?? 1, ...(options.strip === undefined ? {} : { strip: options.strip }), ...regionOf(kernel, ports) },
+    options: {
+      threads: options.threads ?? 1,
+      ...(options.strip === undefined ? {} : { strip: options.strip }),
+      ...regionOf(kernel, ports),
+    },
   });
 }

@@ -6,7 +6,10 @@ import type { KernelDescription } from './kernel.js';
  * The value of every parameter as a number (booleans 0 or 1, choices their index), defaults filled in.
  * @throws UsageError for an unknown name, a wrong type or a value out of range.
  */
-export function checkParams(kernel: KernelDescription, given: Readonly<Record<string, unknown>>): Record<string, number> {
+export function checkParams(
+  kernel: KernelDescription,
+  given: Readonly<Record<string, unknown>>,
+): Record<string, number> {
   for (const name of Object.keys(given)) {
     if (!kernel.params.some((p) => p.name === name)) {
       throw new UsageError(`no parameter "${name}"`, { kernel: kernel.name });
@@ -29,7 +32,8 @@ export function checkParams(kernel: KernelDescription, given: Readonly<Record<st
       const max = p.max ?? Number.POSITIVE_INFINITY;
       const whole = p.type === 'float' || Number.isInteger(value);
       const inside = typeof value === 'number' && value <= max && (p.exclusiveMin ? value > min : value >= min);
-      if (!inside || !whole) throw refuse(`in ${p.exclusiveMin ? '(' : '['}${min}, ${max}]${p.unit ? ` ${p.unit}` : ''}`);
+      if (!inside || !whole)
+        throw refuse(`in ${p.exclusiveMin ? '(' : '['}${min}, ${max}]${p.unit ? ` ${p.unit}` : ''}`);
       values[p.name] = value;
     }
   }

@@ -28,11 +28,12 @@
  *   write and fsync 28, sha256 alone 56, a product from an array 106, from an iterator 161. Give arrays. (A CRC-32 on both
  *   ways instead of the comparison would cost 40; comparing costs 6, the reading back 13.)
  */
+
+export type { FileHash } from './hash.js';
+export { hashFile } from './hash.js';
 export type { JsonValue, ManifestEntry, ProductRecord, Source } from './manifest.js';
 export { canonicalJson, productKey } from './manifest.js';
 export { checkName } from './names.js';
-export type { FileHash } from './hash.js';
-export { hashFile } from './hash.js';
 export type { Chunks } from './store.js';
 export { openStore, Store } from './store.js';
 export type { TreeEntry, VerifyResult, VerifyStatus } from './verify.js';

@@ -7,7 +7,13 @@ export const MANIFEST_SCHEMA = 'rampline-manifest/1';
 /** Manifests larger than this are refused unread; a real one is a few kilobytes. */
 export const MANIFEST_MAX_BYTES = 16 * 1024 * 1024;
 
-export type JsonValue = null | boolean | number | string | readonly JsonValue[] | { readonly [name: string]: JsonValue };
+export type JsonValue =
+  | null
+  | boolean
+  | number
+  | string
+  | readonly JsonValue[]
+  | { readonly [name: string]: JsonValue };
 
 /** One file that a product was made from. */
 export interface Source {

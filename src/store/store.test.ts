@@ -7,7 +7,15 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BugError, InputError, StorageError, UsageError } from '../core/errors.js';
 import { nodeFs, type StoreFs } from './fs.js';
-import { canonicalJson, hashFile, listTree, openStore, type ProductRecord, productKey, verifyDirectory } from './index.js';
+import {
+  canonicalJson,
+  hashFile,
+  listTree,
+  openStore,
+  type ProductRecord,
+  productKey,
+  verifyDirectory,
+} from './index.js';
 import { parseManifest, serializeManifest } from './manifest.js';
 import { temporaryName } from './names.js';
 
@@ -104,8 +112,13 @@ describe('writing', () => {
     const path = join(directory, 'p');
     const staged = ['write wx temp', 'fsync wx temp', 'read r temp', 'read r temp'];
     expect(calls).toEqual([
-      ...staged, ...staged, `unlink ${path}.manifest.json`, `rename temp ${path}`, 'fsync r directory',
-      `rename temp ${path}.manifest.json`, 'fsync r directory',
+      ...staged,
+      ...staged,
+      `unlink ${path}.manifest.json`,
+      `rename temp ${path}`,
+      'fsync r directory',
+      `rename temp ${path}.manifest.json`,
+      'fsync r directory',
     ]);
   });
 
@@ -229,23 +242,47 @@ describe('writing', () => {
 
 describe('names', () => {
   it.each([
-    '', '.', '..', '/etc/passwd', '../x', 'a/../../x', 'a//b', 'a/', './a', 'a\0b', 'a.manifest.json', 'x'.repeat(242),
-    'a/..', '\ud800', temporaryName(), `sub/${temporaryName()}`,
+    '',
+    '.',
+    '..',
+    '/etc/passwd',
+    '../x',
+    'a/../../x',
+    'a//b',
+    'a/',
+    './a',
+    'a\0b',
+    'a.manifest.json',
+    'x'.repeat(242),
+    'a/..',
+    '\ud800',
+    temporaryName(),
+    `sub/${temporaryName()}`,
   ])('refuses %j', async (name) => {
     const store = await openStore(directory);
     expect(await failure(store.writeProduct(name, [], RECORD))).toBeInstanceOf(UsageError);
     expect(await readdir(directory)).toEqual([]);
   });
 
-  it.each(['x[1].fits', '!out', '-rf', 'http:x', '@list', '$(touch y)', 'a b\n', '...', 'ü', 'x'.repeat(241), '~', '*'])(
-    'takes %j for a name',
-    async (name) => {
-      const store = await openStore(directory);
-      await store.writeProduct(name, [noise(5, 1)], RECORD);
-      expect((await readdir(directory)).sort()).toEqual([name, `${name}.manifest.json`].sort());
-      expect(await verified()).toEqual({ [name]: 'ok' });
-    },
-  );
+  it.each([
+    'x[1].fits',
+    '!out',
+    '-rf',
+    'http:x',
+    '@list',
+    '$(touch y)',
+    'a b\n',
+    '...',
+    'ü',
+    'x'.repeat(241),
+    '~',
+    '*',
+  ])('takes %j for a name', async (name) => {
+    const store = await openStore(directory);
+    await store.writeProduct(name, [noise(5, 1)], RECORD);
+    expect((await readdir(directory)).sort()).toEqual([name, `${name}.manifest.json`].sort());
+    expect(await verified()).toEqual({ [name]: 'ok' });
+  });
 });
 
 describe('the key', () => {
@@ -267,7 +304,13 @@ describe('the key', () => {
       { ...RECORD, inputs: [...RECORD.inputs, ...RECORD.inputs] },
       { ...RECORD, inputs: RECORD.calibrations, calibrations: RECORD.inputs },
       { ...RECORD, calibrations: [dark] },
-      { ...RECORD, calibrations: [{ ...dark, sha256: lin.sha256 }, { ...lin, sha256: dark.sha256 }] },
+      {
+        ...RECORD,
+        calibrations: [
+          { ...dark, sha256: lin.sha256 },
+          { ...lin, sha256: dark.sha256 },
+        ],
+      },
       { ...RECORD, parameters: { ...RECORD.parameters, clip: 4.500000000000001 } },
       { ...RECORD, parameters: { ...RECORD.parameters, mask: { edge: 'true' } } },
       { ...RECORD, kernels: { 'fit-ramp': '1.0.0+12ac' } },
@@ -281,7 +324,9 @@ describe('the key', () => {
     for (const bad of [NaN, Infinity, undefined, 1n, () => 1, new Date(), new Map()]) {
       expect(() => canonicalJson({ a: [bad] })).toThrow(BugError);
     }
-    expect(() => productKey({ ...RECORD, inputs: [{ name: 'x', sha256: 'A'.repeat(64), role: '', why: '' }] })).toThrow(BugError);
+    expect(() => productKey({ ...RECORD, inputs: [{ name: 'x', sha256: 'A'.repeat(64), role: '', why: '' }] })).toThrow(
+      BugError,
+    );
   });
 });
 
@@ -388,7 +433,16 @@ describe('verify', () => {
       bad[bit >> 3]! ^= 1 << (bit & 7);
       expect(parseManifest(bad.toString('utf8')), `bit ${bit}`).toBeTypeOf('string');
     }
-    for (const bad of ['', '{}', 'null', '[]', `${good}\n`, good.subarray(0, -1), good.subarray(0, 100), Buffer.alloc(900)]) {
+    for (const bad of [
+      '',
+      '{}',
+      'null',
+      '[]',
+      `${good}\n`,
+      good.subarray(0, -1),
+      good.subarray(0, 100),
+      Buffer.alloc(900),
+    ]) {
       await writeFile(path, bad);
       expect(await verified()).toEqual({ p: 'damaged' });
       expect(await store.isDone('p', KEY)).toBe(false);
@@ -431,8 +485,15 @@ describe('verify', () => {
     const found: Record<string, string> = {};
     for await (const { product, status } of verifyDirectory(directory, { fs })) found[product] = status;
     expect(found).toEqual({
-      a: 'ok', cut: 'damaged', gone: 'missing', locked: 'unreadable', 'sub/ok': 'ok', 'stray.txt': 'unlisted',
-      dangling: 'unlisted', pipe: 'unlisted', [left]: 'leftover',
+      a: 'ok',
+      cut: 'damaged',
+      gone: 'missing',
+      locked: 'unreadable',
+      'sub/ok': 'ok',
+      'stray.txt': 'unlisted',
+      dangling: 'unlisted',
+      pipe: 'unlisted',
+      [left]: 'leftover',
     });
     expect((await listTree(directory)).map(({ name }) => name)).toContain('sub/ok.manifest.json');
   });
@@ -512,7 +573,9 @@ describe('leftovers of dead writers', () => {
     const old = Date.now() / 1000 - 25 * 3600;
     await utimes(join(directory, names.elsewhereOld), old, old);
     const store = await openStore(directory);
-    expect((await readdir(directory)).sort()).toEqual([names.own, names.living, names.elsewhere, names.stranger].sort());
+    expect((await readdir(directory)).sort()).toEqual(
+      [names.own, names.living, names.elsewhere, names.stranger].sort(),
+    );
     expect(await store.sweep('', true)).toEqual([names.own]);
   });
 });

@@ -248,10 +248,14 @@ export class Store {
   }
 
   /** Writes every byte, however short the system's writes are. The hash is made for chunks that cannot be seen again. */
-  async #writeAll(file: FileHandle, chunks: Chunks, path: string): Promise<{ bytes: number; sha256: string | undefined }> {
+  async #writeAll(
+    file: FileHandle,
+    chunks: Chunks,
+    path: string,
+  ): Promise<{ bytes: number; sha256: string | undefined }> {
     const hash = Array.isArray(chunks) ? undefined : createHash('sha256');
     let position = 0;
-    let batch: Uint8Array[] = [];
+    const batch: Uint8Array[] = [];
     let batchBytes = 0;
     const flush = async (): Promise<void> => {
       while (batch.length > 0) {

@@ -105,7 +105,9 @@ describe('SIGKILL', () => {
     for (let k = 1; ; k++) {
       const path = join(directory, String(k));
       await (await openStore(path)).writeProduct('old', [contentOf('old', 1)], recordOf(1));
-      const { status, signal } = spawnSync(process.execPath, [child, lib, 'step', path, String(k)], { stdio: 'inherit' });
+      const { status, signal } = spawnSync(process.execPath, [child, lib, 'step', path, String(k)], {
+        stdio: 'inherit',
+      });
       if (signal !== 'SIGKILL') {
         expect(status).toBe(0);
         break;
@@ -113,7 +115,9 @@ describe('SIGKILL', () => {
       steps += 1;
       const before = await countLeftovers(path);
       const { products, statuses } = await stateOf(path);
-      seen.add(`old ${products.get('old')} ${statuses.get('old')}, new ${products.get('sub/new')} ${statuses.get('sub/new')}`);
+      seen.add(
+        `old ${products.get('old')} ${statuses.get('old')}, new ${products.get('sub/new')} ${statuses.get('sub/new')}`,
+      );
       expect(products.has('old')).toBe(true);
       expect(before).toBeLessThanOrEqual(2);
       const next = await openStore(path);
