@@ -1,0 +1,65 @@
+#include <algorithm>
+#include <vector>
+
+#include "generated/measure-zero-point.h"
+#include "native/core/geometry.h"
+
+namespace rampline::measure_zero_point {
+namespace {
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t n = values.size();
+  return 0.5 * (values[(n - 1) / 2] + values[n / 2]);
+}
+
+}  // namespace
+
+Status Reference(const KernelCall& call) {
+  const auto reads = call.ports[kReads].view<const uint16_t>();
+  const auto offsets = call.ports[kOffsets].view<float>();
+  const auto zero = call.ports[kZero].view<float>();
+  if (reads.cols != kReadColumns || reads.rows < 2 * kBorder) {
+    return Fail(Code::kUsage, "reads must have 2560 columns and at least 8 rows", -1, kReadColumns, reads.cols);
+  }
+  for (int64_t k = 0; k < reads.planes; k++) {
+    std::vector<double> side, reference;
+    for (int64_t row = 0; row < reads.rows; row++) {
+      const uint16_t* p = reads.at(k, row);
+      side.insert(side.end(), p, p + kBorder);
+      side.insert(side.end(), p + kScienceColumns - kBorder, p + kScienceColumns);
+      reference.insert(reference.end(), p + kScienceColumns, p + kReadColumns);
+    }
+    // Reference rows: of amplifiers 0 and 3, then of each amplifier less those.
+    double edge[2];
+    for (int top = 0; top < 2; top++) {
+      std::vector<double> values;
+      for (int64_t i = 0; i < kBorder; i++) {
+        const uint16_t* p = reads.at(k, top != 0 ? reads.rows - kBorder + i : i);
+        values.insert(values.end(), p, p + kAmplifierColumns);
+        values.insert(values.end(), p + kScienceColumns - kAmplifierColumns, p + kScienceColumns);
+      }
+      edge[top] = Median(values);
+    }
+    double offset[kAmplifiers];
+    for (int64_t a = 0; a < kAmplifiers; a++) {
+      std::vector<double> values;
+      for (int64_t i = 0; i < 2 * kBorder; i++) {
+        const bool top = i >= kBorder;
+        const uint16_t* p = reads.at(k, top ? reads.rows - 2 * kBorder + i : i) + a * kAmplifierColumns;
+        for (int64_t x = 0; x < kAmplifierColumns; x++) values.push_back(p[x] - edge[top ? 1 : 0]);
+      }
+      offset[a] = Median(values);
+    }
+    const double s = Median(side), common = 0.5 * (offset[0] + offset[kAmplifiers - 1]);
+    zero.at(k, 0)[0] = static_cast<float>(s);
+    zero.at(k, 0)[1] = static_cast<float>(Median(reference));
+    for (int64_t a = 0; a < kAmplifiers; a++) {
+      zero.at(k, 0)[2 + a] = static_cast<float>(offset[a] - common);
+      offsets.at(k, 0)[a] = static_cast<float>(s + offset[a] - common);
+    }
+  }
+  return Ok();
+}
+
+}  // namespace rampline::measure_zero_point

@@ -1,0 +1,188 @@
+// measure-zero-point through the chain driver, against its reference, on data made to mislead it.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <functional>
+#include <vector>
+
+#include "native/core/array_source.h"
+#include "native/core/chain.h"
+#include "native/core/cpu.h"
+#include "native/core/geometry.h"
+
+namespace rampline {
+namespace {
+
+using Pixel = std::function<double(int64_t plane, int64_t row, int64_t x)>;
+
+struct Reads {
+  Reads(int64_t planes, int64_t rows, const Pixel& pixel) : planes(planes), rows(rows) {
+    values.reserve(static_cast<size_t>(planes * rows * kReadColumns));
+    for (int64_t k = 0; k < planes; k++) {
+      for (int64_t y = 0; y < rows; y++) {
+        for (int64_t x = 0; x < kReadColumns; x++) {
+          values.push_back(static_cast<uint16_t>(std::clamp(std::round(pixel(k, y, x)), 0.0, 65535.0)));
+        }
+      }
+    }
+  }
+  Array array() { return {values.data(), DType::kU16, planes, rows, kReadColumns, rows * kReadColumns, kReadColumns}; }
+  int64_t planes, rows;
+  std::vector<uint16_t> values;
+};
+
+struct Tables {
+  explicit Tables(int64_t planes) : offsets(static_cast<size_t>(planes * 4)), zero(static_cast<size_t>(planes * 6)) {}
+  Array Offsets() { return {offsets.data(), DType::kF32, static_cast<int64_t>(offsets.size()) / 4, 1, 4, 4, 4}; }
+  Array Zero() { return {zero.data(), DType::kF32, static_cast<int64_t>(zero.size()) / 6, 1, 6, 6, 6}; }
+  std::vector<float> offsets, zero;
+};
+
+Tables Measure(Reads& reads, int threads, bool keepCube, double* gatherSeconds = nullptr,
+               double* finishSeconds = nullptr) {
+  Tables tables(reads.planes);
+  ArraySource source(reads.array().view<const uint16_t>());
+  Chain chain;
+  chain.source = &source;
+  chain.options.threads = threads;
+  chain.options.keepCube = keepCube;
+  chain.options.rows = reads.rows;
+  Array raw;
+  raw.dtype = DType::kU16;
+  raw.planes = reads.planes;
+  chain.arrays = {{"reads", ChainArray::Kind::kSource, raw},
+                  {"offsets", ChainArray::Kind::kBound, tables.Offsets()},
+                  {"zero", ChainArray::Kind::kBound, tables.Zero()}};
+  const KernelInfo* kernel = FindKernel("measure-zero-point");
+  REQUIRE(kernel != nullptr);
+  chain.steps = {{kernel, {0, 1, 2}, std::vector<std::byte>(kernel->paramsBytes)}};
+  const ChainReport report = RunChain(chain);
+  INFO(report.status.message);
+  REQUIRE(report.status.ok());
+  for (const ChainTiming& t : report.timings) {
+    if (gatherSeconds != nullptr && t.name == "measure-zero-point") *gatherSeconds = t.seconds;
+    if (finishSeconds != nullptr && t.name == "finish statistics") *finishSeconds = t.seconds;
+  }
+  return tables;
+}
+
+double Noise(int64_t plane, int64_t row, int64_t x) {  // of standard deviation 1, the same on every machine
+  uint64_t h = static_cast<uint64_t>((plane * 4096 + row) * 4096 + x) * 0x9E3779B97F4A7C15ull;
+  double sum = 0;
+  for (int i = 0; i < 3; i++) {
+    h ^= h >> 29;
+    h *= 0xBF58476D1CE4E5B9ull;
+    h ^= h >> 32;
+    sum += static_cast<double>(h >> 11) * 0x1p-53 - 0.5;
+  }
+  return 2 * sum;
+}
+
+// Rows that the driver shows to prepare in a strip of `rows`.
+bool IsSampled(int64_t row, int64_t rows) {
+  for (int64_t i = 0; i < 8; i++) {
+    if (row == (2 * i + 1) * rows / 16) return true;
+  }
+  return false;
+}
+
+struct Case {
+  const char* name;
+  Pixel pixel;
+};
+
+const Case kCases[] = {
+    {"noise",
+     [](int64_t k, int64_t y, int64_t x) { return 9000 + 10.0 * static_cast<double>(k) + 12 * Noise(k, y, x); }},
+    {"all 0", [](int64_t, int64_t, int64_t) { return 0.0; }},
+    {"all 65535", [](int64_t, int64_t, int64_t) { return 65535.0; }},
+    {"half 0, half 65535", [](int64_t, int64_t, int64_t x) { return x % 2 == 0 ? 0.0 : 65535.0; }},
+    {"middle two far apart",
+     [](int64_t, int64_t, int64_t x) { return x % 2 == 0 ? 17.0 : 40000.0 + static_cast<double>(x); }},
+    {"uniform", [](int64_t k, int64_t y, int64_t x) { return 32768 + 20000 * Noise(k, y, x); }},
+    {"sample rows a little low",
+     [](int64_t k, int64_t y, int64_t x) { return (IsSampled(y, 32) ? 9000 : 9030) + 5 * Noise(k, y, x); }},
+    {"sample rows a little high",
+     [](int64_t k, int64_t y, int64_t x) { return (IsSampled(y, 32) ? 9000 : 8960) + 5 * Noise(k, y, x); }},
+    {"sample rows at the bottom",
+     [](int64_t k, int64_t y, int64_t x) { return IsSampled(y, 32) ? 0 : 65500 + 10 * Noise(k, y, x); }},
+    {"sample rows at the top",
+     [](int64_t k, int64_t y, int64_t x) { return IsSampled(y, 32) ? 65535 : 4 + 3 * Noise(k, y, x); }},
+};
+
+TEST_CASE("zero points are the exact medians, whatever the data, the threads and the target") {
+  for (const std::string& best : AvailableTargets()) {
+    REQUIRE(LimitTarget(best));
+    for (const Case& c : kCases) {
+      Reads reads(3, 32, c.pixel);
+      Tables want(reads.planes);
+      const Array ports[] = {reads.array(), want.Offsets(), want.Zero()};
+      const KernelCall whole{ports, nullptr, {}, {3, 32, kReadColumns}, {}, nullptr};
+      REQUIRE(FindKernel("measure-zero-point")->reference(whole).ok());
+      for (const int threads : {1, 2}) {
+        const Tables got = Measure(reads, threads, threads == 1);
+        INFO(best, " ", c.name, " threads ", threads);
+        CHECK(got.offsets == want.offsets);
+        CHECK(got.zero == want.zero);
+      }
+    }
+  }
+  LimitTarget("");
+}
+
+TEST_CASE("zero points of a drifting detector come back") {
+  const double amplifier[4] = {0, -30, 45, 6};
+  Reads reads(5, 64, [&](int64_t k, int64_t y, int64_t x) {
+    if (x >= kScienceColumns) return 8000 + 7.0 * static_cast<double>(k) + 10 * Noise(k, y, x);
+    const bool border = y < 4 || y >= 60 || x < 4 || x >= 2044;
+    const double slope = y < 32 ? 3 : -4;  // bottom and top differ in every amplifier
+    const double light = border ? 0 : 500 * static_cast<double>(k);
+    return 12000 - 20.0 * static_cast<double>(k) + amplifier[AmplifierOf(x)] + slope + light + 8 * Noise(k, y, x);
+  });
+  const Tables got = Measure(reads, 2, true);
+  for (int64_t k = 0; k < 5; k++) {
+    for (int a = 0; a < 4; a++) {
+      // Referred to the mean of amplifiers 0 and 3; 4096 pixels of noise 8 give their median to 0.16.
+      CHECK(got.zero[static_cast<size_t>(k * 6 + 2 + a)] == doctest::Approx(amplifier[a] - 3).epsilon(0.9 / 45));
+    }
+    CHECK(std::abs(got.zero[static_cast<size_t>(k * 6 + 1)] - (8000 + 7 * k)) < 0.5);
+    CHECK(std::abs(got.zero[static_cast<size_t>(k * 6)] - (12000 - 20 * k + 3 - 0.5)) < 4);  // between the two slopes
+  }
+}
+
+TEST_CASE("one read, one thousand reads, and reads of the wrong shape") {
+  Reads one(1, 8, kCases[0].pixel);
+  Reads many(1000, 8, [](int64_t k, int64_t, int64_t) { return static_cast<double>(k * 65); });
+  const Tables got = Measure(many, 2, false);
+  for (int64_t k = 0; k < 1000; k++) REQUIRE(got.offsets[static_cast<size_t>(k * 4 + 2)] == static_cast<float>(k * 65));
+  CHECK(std::abs(Measure(one, 1, true).zero[1] - 9000) < 1);
+
+  const KernelInfo& kernel = *FindKernel("measure-zero-point");
+  Array ports[] = {one.array(), Array{}, Array{}};
+  std::vector<std::byte> state(1 << 20);
+  CHECK(kernel.global.begin({ports, nullptr, {}, {1, 7, kReadColumns}, {}, nullptr}, state.data()).code ==
+        Code::kUsage);
+  ports[0].cols = 2048;
+  CHECK(kernel.global.begin({ports, nullptr, {}, {1, 8, 2048}, {}, nullptr}, state.data()).code == Code::kUsage);
+}
+
+TEST_CASE("cost of zero points" * doctest::skip(std::getenv("RAMPLINE_TIMES") == nullptr)) {
+  Reads reads(47, 2048, kCases[0].pixel);
+  for (const std::string& best : AvailableTargets()) {
+    LimitTarget(best);
+    double gather = 1e9, finish = 1e9;
+    for (int i = 0; i < 3; i++) {
+      double g = 0, f = 0;
+      Measure(reads, 1, true, &g, &f);
+      gather = std::min(gather, g);
+      finish = std::min(finish, f);
+    }
+    MESSAGE(best, ": gather ", gather * 1e3, " ms, finish ", finish * 1e3, " ms for 47 reads of 2048 rows");
+  }
+  LimitTarget("");
+}
+
+}  // namespace
+}  // namespace rampline
