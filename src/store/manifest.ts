@@ -121,7 +121,7 @@ export function parseManifest(text: string): ManifestEntry | string {
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'the manifest is not a JSON object';
   const { check: _, ...entry } = value as Record<string, unknown>;
-  if (entry['manifest'] !== MANIFEST_SCHEMA) return `the manifest is not of the form ${MANIFEST_SCHEMA}`;
+  if (entry.manifest !== MANIFEST_SCHEMA) return `the manifest is not of the form ${MANIFEST_SCHEMA}`;
   if (!hasEntryShape(entry)) return 'the manifest lacks an entry or has one of the wrong type';
   let same: boolean;
   let key: string;
@@ -146,10 +146,10 @@ function hasEntryShape(value: Record<string, unknown>): value is Record<string, 
   const texts = ['product', 'sha256', 'key', 'created', 'inode', 'mtimeNs', 'schema', 'software'];
   return (
     texts.every((field) => typeof value[field] === 'string') &&
-    Number.isSafeInteger(value['bytes']) &&
-    areSources(value['inputs']) &&
-    areSources(value['calibrations']) &&
-    isObject(value['parameters']) &&
-    isObject(value['kernels'])
+    Number.isSafeInteger(value.bytes) &&
+    areSources(value.inputs) &&
+    areSources(value.calibrations) &&
+    isObject(value.parameters) &&
+    isObject(value.kernels)
   );
 }

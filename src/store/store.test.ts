@@ -1,7 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -45,11 +44,20 @@ function noise(length: number, seed: number): Uint8Array {
   return bytes;
 }
 
+/** `work`, which tells of its arguments first. */
+function noting<A extends unknown[], R>(
+  note: (...args: A) => unknown,
+  work: (...args: A) => R,
+): (...args: A) => R {
+  return (...args) => {
+    note(...args);
+    return work(...args);
+  };
+}
+
 let directory = '';
 beforeEach(async () => {
-  // Memory, where there is some: these tests make thousands of fsyncs, and none of them is about the medium.
-  const base = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
-  directory = await mkdtemp(join(base, 'rampline-store-'));
+  directory = await mkdtemp(join(tmpdir(), 'rampline-store-'));
 });
 afterEach(async () => {
   await rm(directory, { recursive: true, force: true });
@@ -101,11 +109,11 @@ describe('writing', () => {
         files.set(file, `${flags} ${named(path)}`);
         return file;
       },
-      write: (file, ...rest) => (calls.push(`write ${files.get(file)}`), nodeFs.write(file, ...rest)),
-      read: (file, ...rest) => (calls.push(`read ${files.get(file)}`), nodeFs.read(file, ...rest)),
-      fsync: (file) => (calls.push(`fsync ${files.get(file)}`), nodeFs.fsync(file)),
-      rename: (from, to) => (calls.push(`rename ${named(from)} ${named(to)}`), nodeFs.rename(from, to)),
-      unlink: (path) => (calls.push(`unlink ${named(path)}`), nodeFs.unlink(path)),
+      write: noting((file) => calls.push(`write ${files.get(file)}`), nodeFs.write),
+      read: noting((file) => calls.push(`read ${files.get(file)}`), nodeFs.read),
+      fsync: noting((file) => calls.push(`fsync ${files.get(file)}`), nodeFs.fsync),
+      rename: noting((from, to) => calls.push(`rename ${named(from)} ${named(to)}`), nodeFs.rename),
+      unlink: noting((path) => calls.push(`unlink ${named(path)}`), nodeFs.unlink),
     };
     const store = await openStore(directory, { fs });
     await store.writeProduct('p', [noise(10, 1)], RECORD);
@@ -137,7 +145,7 @@ describe('writing', () => {
 
   it('joins thousands of small chunks into few writes', async () => {
     let writes = 0;
-    const fs: StoreFs = { ...nodeFs, write: (...args) => (writes++, nodeFs.write(...args)) };
+    const fs: StoreFs = { ...nodeFs, write: noting((_file) => (writes += 1), nodeFs.write) };
     const store = await openStore(directory, { fs });
     const small = Array.from({ length: 5000 }, (_, i) => noise(1 + (i % 7), i));
     const entry = await store.writeProduct('small', small, RECORD);
@@ -146,10 +154,14 @@ describe('writing', () => {
   });
 
   it('writes on after short writes and reads on after short reads', async () => {
+    let writes = 0;
     const fs: StoreFs = {
       ...nodeFs,
-      write: (file, buffers, position) =>
-        nodeFs.write(file, [buffers[0]!.subarray(0, 1 + (buffers[0]!.length * 2) / 3)], position),
+      write: async (file, buffers, position) => {
+        // A store that does not go forward would fill the disk.
+        if (++writes > 200) throw new Error('too many writes');
+        return nodeFs.write(file, [buffers[0]!.subarray(0, 1 + (buffers[0]!.length * 2) / 3)], position);
+      },
       read: (file, into, position) => nodeFs.read(file, into.subarray(0, 50_000), position),
     };
     const store = await openStore(directory, { fs });
@@ -363,7 +375,7 @@ describe('done', () => {
     const store = await openStore(directory);
     await store.writeProduct(name, [content], RECORD);
     const opened: string[] = [];
-    const fs: StoreFs = { ...nodeFs, open: (path, flags) => (opened.push(path), nodeFs.open(path, flags)) };
+    const fs: StoreFs = { ...nodeFs, open: noting((path) => opened.push(path), nodeFs.open) };
     expect(await (await openStore(directory, { fs })).isDone(name, KEY)).toBe(true);
     expect(opened).toEqual([join(directory, `${name}.manifest.json`)]);
   });
@@ -411,14 +423,15 @@ describe('verify', () => {
     await store.writeProduct('p', [noise(200, 7)], RECORD);
     const path = join(directory, 'p');
     const good = await readFile(path);
+    const file = await open(path, 'r+');
     for (let bit = 0; bit < good.length * 8; bit++) {
-      const bad = Buffer.from(good);
-      bad[bit >> 3]! ^= 1 << (bit & 7);
-      await writeFile(path, bad);
+      const byte = bit >> 3;
+      await file.write(Uint8Array.of(good[byte]! ^ (1 << (bit & 7))), 0, 1, byte);
       expect(await verified(), `bit ${bit}`).toEqual({ p: 'damaged' });
       expect(await store.isDone('p', KEY)).toBe(false);
+      await file.write(good, byte, 1, byte);
     }
-    await writeFile(path, good);
+    await file.close();
     expect(await verified()).toEqual({ p: 'ok' });
   });
 
@@ -510,7 +523,7 @@ describe('hashFile', () => {
     const data = noise(3_000_000, 9);
     await writeFile(path, data);
     let reads = 0;
-    const fs: StoreFs = { ...nodeFs, read: (...args) => (reads++, nodeFs.read(...args)) };
+    const fs: StoreFs = { ...nodeFs, read: noting((_file) => (reads += 1), nodeFs.read) };
     expect(await hashFile(path, { fs })).toEqual({ sha256: sha256(data), bytes: data.length });
     const once = reads;
     await hashFile(path, { fs });
@@ -585,10 +598,13 @@ const NEW = noise(2_100_000, 3);
 /** Calls that change something or that a verdict rests on, each of which is made to fail. */
 const CALLS = ['mkdir', 'readdir', 'open', 'write', 'fsync', 'fstat', 'read', 'close', 'rename', 'unlink'] as const;
 
+/** Without waiting for the disk: these thousands of runs are about failures, not about the medium. */
+const QUICK: StoreFs = { ...nodeFs, fsync: async () => undefined };
+
 /** A file system whose k-th (from 1) call of a kind fails, and how often it was called. */
 function failing(call: (typeof CALLS)[number], k: number, code: string): { fs: StoreFs; count: () => number } {
   let count = 0;
-  const work = nodeFs[call] as (...args: unknown[]) => Promise<unknown>;
+  const work = QUICK[call] as (...args: unknown[]) => Promise<unknown>;
   const broken = async (...args: unknown[]): Promise<unknown> => {
     count += 1;
     if (count !== k) return work(...args);
@@ -600,7 +616,7 @@ function failing(call: (typeof CALLS)[number], k: number, code: string): { fs: S
     if (call === 'close') await work(...args);
     throw Object.assign(new Error(`${code}: injected`), { code, errno: -1, syscall: call });
   };
-  return { fs: { ...nodeFs, [call]: broken }, count: () => count };
+  return { fs: { ...QUICK, [call]: broken }, count: () => count };
 }
 
 describe.each(CALLS)('every %s that fails', (call) => {
@@ -618,7 +634,7 @@ describe.each(CALLS)('every %s that fails', (call) => {
         for (let k = 1; ; k++) {
           const target = join(directory, `out-${replacing}-${k}`);
           if (replacing) {
-            await (await openStore(target)).writeProduct('p', [oldBytes], RECORD);
+            await (await openStore(target, { fs: QUICK })).writeProduct('p', [oldBytes], RECORD);
           }
           const { fs, count } = failing(call, k, code);
           const error = await failure(
@@ -629,7 +645,7 @@ describe.each(CALLS)('every %s that fails', (call) => {
             })(),
           );
           if (count() < k) {
-            expect(error).toBeUndefined();
+            if (error !== undefined) throw error;
             await rm(target, { recursive: true });
             break;
           }
@@ -651,7 +667,7 @@ describe.each(CALLS)('every %s that fails', (call) => {
           for (const status of Object.values(await verified(target).catch(() => ({})))) {
             expect(['ok', 'unlisted']).toContain(status);
           }
-          const next = await openStore(target);
+          const next = await openStore(target, { fs: QUICK });
           for (const name of ['p', 'sub/p']) {
             if (!(await next.isDone(name, newKey))) await next.writeProduct(name, newBytes, newRecord);
           }
