@@ -45,10 +45,7 @@ function noise(length: number, seed: number): Uint8Array {
 }
 
 /** `work`, which tells of its arguments first. */
-function noting<A extends unknown[], R>(
-  note: (...args: A) => unknown,
-  work: (...args: A) => R,
-): (...args: A) => R {
+function noting<A extends unknown[], R>(note: (...args: A) => unknown, work: (...args: A) => R): (...args: A) => R {
   return (...args) => {
     note(...args);
     return work(...args);
