@@ -21,7 +21,7 @@
 //   "cols"            the widths for which the kernel is defined, where its geometry is fixed. Default any.
 //   "strips"          false for a local kernel that needs whole rows: it is then cut into row blocks only.
 //
-// One kernel alone: rampline_native_tests -tc='conformance*' -sc=NAME
+// One kernel alone: rampline_native_tests -tc='conformance: *: NAME'
 #include <doctest/doctest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -29,6 +29,7 @@
 #include <atomic>
 #include <csignal>
 #include <string>
+#include <utility>
 
 #include "test/native/conformance.h"
 
@@ -64,32 +65,42 @@ void Expect(const char* check, const KernelInfo& kernel, const Report& report, s
   CHECK_MESSAGE(report.failures.empty(), kernel.name, "\n  ", Joined(report.failures, "\n  "));
 }
 
-TEST_CASE("conformance: reference") {
+using Check = Report (*)(const KernelInfo&, const std::vector<std::string>&, const Trace&);
+struct NamedCheck {
+  const char* name;
+  Check check;
+};
+constexpr NamedCheck kChecks[] = {{"reference", CheckReference}, {"storm", CheckStorm}, {"blocks", CheckBlocks}};
+
+// doctest runs functions without arguments, so each pair of check and kernel has its own, made by the compiler.
+constexpr size_t kMostKernels = 128;
+template <size_t kCheck, size_t kKernel>
+void RunCheck() {
+  const KernelInfo& kernel = *Registry()[kKernel];
   const std::vector<std::string> targets = AvailableTargets();
   const auto before = std::signal(SIGSEGV, OnSegv);
-  for (const KernelInfo* kernel : Registry()) {
-    SUBCASE(kernel->name) { Expect("reference", *kernel, CheckReference(*kernel, targets, Remember), targets.size()); }
-  }
+  Expect(kChecks[kCheck].name, kernel, kChecks[kCheck].check(kernel, targets, Remember), targets.size());
   std::signal(SIGSEGV, before);
 }
 
-TEST_CASE("conformance: storm") {
-  const std::vector<std::string> targets = AvailableTargets();
-  const auto before = std::signal(SIGSEGV, OnSegv);
-  for (const KernelInfo* kernel : Registry()) {
-    SUBCASE(kernel->name) { Expect("storm", *kernel, CheckStorm(*kernel, targets, Remember), targets.size()); }
-  }
-  std::signal(SIGSEGV, before);
+template <size_t kCheck, size_t kKernel>
+void Register() {
+  if (kKernel >= Registry().size()) return;
+  static const std::string name =
+      std::string("conformance: ") + kChecks[kCheck].name + ": " + Registry()[kKernel]->name;
+  const doctest::detail::TestCase test(RunCheck<kCheck, kKernel>, __FILE__, __LINE__, doctest::detail::TestSuite());
+  doctest::detail::regTest(doctest::detail::TestCase(test) * name.c_str());
 }
+template <size_t... kKernels>
+bool RegisterAll(std::index_sequence<kKernels...>) {
+  (Register<0, kKernels>(), ...);
+  (Register<1, kKernels>(), ...);
+  (Register<2, kKernels>(), ...);
+  return true;
+}
+[[maybe_unused]] const bool g_registered = RegisterAll(std::make_index_sequence<kMostKernels>());
 
-TEST_CASE("conformance: blocks") {
-  const std::vector<std::string> targets = AvailableTargets();
-  const auto before = std::signal(SIGSEGV, OnSegv);
-  for (const KernelInfo* kernel : Registry()) {
-    SUBCASE(kernel->name) { Expect("blocks", *kernel, CheckBlocks(*kernel, targets, Remember), targets.size()); }
-  }
-  std::signal(SIGSEGV, before);
-}
+TEST_CASE("every registered kernel has its conformance tests") { REQUIRE(Registry().size() <= kMostKernels); }
 
 TEST_CASE("conformance: fused") {
   const std::vector<std::string> targets = AvailableTargets();
