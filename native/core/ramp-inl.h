@@ -1,0 +1,270 @@
+// What the kernels of the up-the-ramp fit share. Differences of equally spaced single reads have the covariance
+//
+//   C = v T,  T = tridiag(x + 2; -1),  x = max(rate, 0) / (gain v)
+//
+// with v the variance of one read [DN^2] and the gain in electrons per DN. A missing difference is NaN; it drops its row
+// and its column out of C, which in the recurrences below is p = 0.
+//
+// Every register holds as many pixels as it has lanes, and the ends of odd rows are copied into a full register, so a
+// pixel's result cannot depend on where in a register, a row or a block it lies.
+#if defined(RAMPLINE_CORE_RAMP_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef RAMPLINE_CORE_RAMP_INL_H_
+#undef RAMPLINE_CORE_RAMP_INL_H_
+#else
+#define RAMPLINE_CORE_RAMP_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "generated/dq.h"
+#include "native/core/kernel.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace rampline {
+namespace HWY_NAMESPACE {
+namespace ramp {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using DF = hn::ScalableTag<float>;
+using VF = hn::Vec<DF>;
+constexpr int kLanes = static_cast<int>(hn::MaxLanes(DF()));
+// Registers that run side by side, so that one's reciprocal is computed while the others multiply. 16 registers of SSE
+// and AVX2 hold the state of two.
+constexpr int kGroup = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
+// A divisor that may be 0 because nothing is left to fit is raised to this.
+constexpr float kTiny = 1e-30f;
+
+// 1/q to the last bit or two: one Newton step on the hardware's estimate of 11 to 14 bits. 0 < q < 2^126.
+HWY_INLINE VF Reciprocal(DF d, VF q) {
+  const VF p = hn::ApproximateReciprocal(q);
+  return hn::Mul(p, hn::NegMulAdd(q, p, hn::Set(d, 2.0f)));
+}
+
+// The first `count` lanes from memory; the spare ones repeat the last, and memory beyond it is left alone.
+template <class D>
+HWY_INLINE hn::Vec<D> LoadPart(D d, const hn::TFromD<D>* from, int count) {
+  if (HWY_LIKELY(count == kLanes)) return hn::LoadU(d, from);
+  HWY_ALIGN hn::TFromD<D> part[kLanes];
+  for (int i = 0; i < kLanes; i++) part[i] = from[std::min(i, count - 1)];
+  return hn::Load(d, part);
+}
+
+template <class D>
+HWY_INLINE void StorePart(D d, hn::Vec<D> v, hn::TFromD<D>* to, int count) {
+  if (HWY_LIKELY(count == kLanes)) {
+    hn::StoreU(v, d, to);
+    return;
+  }
+  HWY_ALIGN hn::TFromD<D> part[kLanes];
+  hn::Store(v, d, part);
+  std::copy(part, part + count, to);
+}
+
+// A map that counts, from lanes that hold whole numbers.
+HWY_INLINE void StoreCounts(DF, VF v, uint16_t* to, int count) {
+  const hn::Rebind<uint16_t, DF> d16;
+  StorePart(d16, hn::DemoteTo(d16, hn::NearestInt(v)), to, count);
+}
+
+HWY_INLINE VF LoadCounts(DF d, const uint16_t* from, int count) {
+  const hn::Rebind<uint16_t, DF> d16;
+  return hn::ConvertTo(d, hn::PromoteTo(hn::RebindToSigned<DF>(), LoadPart(d16, from, count)));
+}
+
+// Gain and read variance of some pixels, and where they are of any use.
+struct Noise {
+  VF gain, variance;  // 1 where not valid, so that nothing non-finite arises from them
+  hn::Mask<DF> valid;
+
+  HWY_INLINE Noise(DF d, VF g, VF v) {
+    const VF zero = hn::Zero(d), huge = hn::Set(d, 1e30f);
+    valid = hn::And(hn::And(hn::Gt(g, zero), hn::Lt(g, huge)), hn::And(hn::Gt(v, zero), hn::Lt(v, huge)));
+    gain = hn::IfThenElse(valid, g, hn::Set(d, 1.0f));
+    variance = hn::IfThenElse(valid, v, hn::Set(d, 1.0f));
+  }
+  // x of the covariance above
+  HWY_INLINE VF Photons(DF d, VF rate) const {
+    return hn::Div(hn::Max(rate, hn::Zero(d)), hn::Mul(gain, variance));
+  }
+};
+
+// Trimmed mean of differences, added one after the other: the largest and the smallest are left out when there are three
+// or more, so one jump does not disturb it.
+struct Trimmed {
+  VF sum, most, least, n;
+
+  HWY_INLINE void Clear(DF d) {
+    sum = n = hn::Zero(d);
+    most = hn::Set(d, -3e38f);
+    least = hn::Set(d, 3e38f);
+  }
+  HWY_INLINE void Add(DF d, VF v) {
+    const auto good = hn::Eq(v, v);
+    sum = hn::Add(sum, hn::IfThenElseZero(good, v));
+    most = hn::Max(most, hn::IfThenElse(good, v, most));
+    least = hn::Min(least, hn::IfThenElse(good, v, least));
+    n = hn::Add(n, hn::IfThenElseZero(good, hn::Set(d, 1.0f)));
+  }
+  // 0 when nothing was added or nothing finite comes out.
+  HWY_INLINE VF Mean(DF d) const {
+    const VF one = hn::Set(d, 1.0f), two = hn::Set(d, 2.0f);
+    const VF trimmed = hn::Div(hn::Sub(sum, hn::Add(most, least)), hn::Max(hn::Sub(n, two), one));
+    const VF mean = hn::IfThenElse(hn::Gt(n, two), trimmed, hn::Div(sum, hn::Max(n, one)));
+    return hn::IfThenElseZero(hn::IsFinite(mean), mean);
+  }
+};
+
+// The planes of `count` neighbouring pixels as full registers: the array itself, or a copy in `pack` (kLanes floats a
+// plane) whose spare lanes repeat the last pixel.
+struct Planes {
+  const float* data;
+  int64_t stride;
+};
+template <class T>
+HWY_INLINE Planes PlanesOf(const View<T>& view, int64_t row, int64_t x, int count, float* pack) {
+  if (HWY_LIKELY(count == kLanes)) return {view.at(0, row) + x, view.planeStride};
+  for (int64_t k = 0; k < view.planes; k++) {
+    for (int i = 0; i < kLanes; i++) pack[k * kLanes + i] = view.at(k, row)[x + std::min(i, count - 1)];
+  }
+  return {pack, kLanes};
+}
+
+// One forward sweep of generalised least squares for G registers of pixels, with z the solution of the lower triangle
+// for 1 and for the differences (less `start`, which keeps the sums small and so exact in single precision):
+//   p_k = 1 / (x + 2 - p_{k-1}),  z_k = d_k + p_{k-1} z_{k-1},  a'T^-1 b = sum p_k z_k(a) z_k(b)
+// kFit: the sums that give the rate. kLast adds chi-square and the count of good differences, kSlope d(ones)/dx.
+enum class Sweep { kFit, kLast, kSlope };
+template <int G>
+struct Sums {
+  VF ones[G], cross[G], square[G], good[G], slope[G];  // 1'T^-1 1, 1'T^-1 d, d'T^-1 d, their number, d(1'T^-1 1)/dx
+};
+
+template <Sweep kSweep, int G>
+HWY_INLINE void FitSweep(DF d, Planes in, int64_t planes, const VF* x, const VF* start, Ahead& ahead, Sums<G>& sums) {
+  constexpr bool kLast = kSweep != Sweep::kFit, kSlope = kSweep == Sweep::kSlope;
+  const VF zero = hn::Zero(d), one = hn::Set(d, 1.0f);
+  VF a[G], p[G], zd[G], z1[G], cross[G], ones[G], square[G], good[G], dp[G], dz[G], slope[G];
+  for (int g = 0; g < G; g++) {
+    a[g] = hn::Add(x[g], hn::Set(d, 2.0f));
+    p[g] = zd[g] = z1[g] = cross[g] = ones[g] = square[g] = good[g] = dp[g] = dz[g] = slope[g] = zero;
+  }
+  const float* plane = in.data;
+  for (int64_t k = 0; k < planes; k++, plane += in.stride) {
+    ahead.Step();
+#pragma GCC unroll 4
+    for (int g = 0; g < G; g++) {
+      VF v = hn::Sub(hn::LoadU(d, plane + g * kLanes), start[g]);
+      const auto ok = hn::Eq(v, v);
+      v = hn::IfThenElseZero(ok, v);
+      const VF pn = hn::IfThenElseZero(ok, Reciprocal(d, hn::Sub(a[g], p[g])));
+      if constexpr (kSlope) {  // p' = -p^2 (1 - p'_{k-1}),  z' = (p z)'_{k-1}
+        dz[g] = hn::MulAdd(dp[g], z1[g], hn::Mul(p[g], dz[g]));
+        dp[g] = hn::Mul(hn::Mul(pn, pn), hn::Sub(dp[g], one));
+      }
+      zd[g] = hn::MulAdd(p[g], zd[g], v);
+      z1[g] = hn::MulAdd(p[g], z1[g], one);
+      p[g] = pn;
+      const VF pz = hn::Mul(pn, z1[g]);
+      cross[g] = hn::MulAdd(pz, zd[g], cross[g]);
+      ones[g] = hn::MulAdd(pz, z1[g], ones[g]);
+      if constexpr (kLast) {
+        square[g] = hn::MulAdd(hn::Mul(pn, zd[g]), zd[g], square[g]);
+        good[g] = hn::Add(good[g], hn::IfThenElseZero(ok, one));
+      }
+      if constexpr (kSlope) {
+        const VF change = hn::MulAdd(dp[g], z1[g], hn::Mul(hn::Add(pn, pn), dz[g]));
+        slope[g] = hn::MulAdd(change, z1[g], slope[g]);
+      }
+    }
+  }
+  for (int g = 0; g < G; g++) {
+    sums.ones[g] = ones[g];
+    sums.cross[g] = cross[g];
+    sums.square[g] = square[g];
+    sums.good[g] = good[g];
+    sums.slope[g] = slope[g];
+  }
+}
+
+// Calls body(row, x, count, G constant) for all pixels: groups of registers, single registers, the rest of the row.
+template <class Body>
+HWY_INLINE void ForPixels(int64_t rows, int64_t cols, Body body) {
+  for (int64_t row = 0; row < rows; row++) {
+    int64_t x = 0;
+    for (; x + kGroup * kLanes <= cols; x += kGroup * kLanes) {
+      body(row, x, kLanes, std::integral_constant<int, kGroup>());
+    }
+    for (; x < cols; x += kLanes) {
+      body(row, x, static_cast<int>(std::min<int64_t>(kLanes, cols - x)), std::integral_constant<int, 1>());
+    }
+  }
+}
+
+// Where a fit's results go, and what decides their data quality. jumps and lastGood may be without data.
+struct Outputs {
+  View<float> rate, error, chi2;
+  View<uint16_t> goodDiffs;
+  View<uint32_t> dq;
+  View<const uint16_t> jumps, lastGood;
+  int64_t reads;
+  float maxReducedChi2;
+  bool electrons;         // e-/s rather than DN/read
+  float readTimeSeconds;  // of one read
+};
+
+// Stores the results of one register of pixels. Where there is nothing to say (no difference, no calibration, or numbers
+// that single precision cannot hold) all of them are 0 and the quality says so.
+HWY_INLINE void StoreFit(DF d, const Outputs& out, int64_t row, int64_t x, int count, const Noise& noise, VF rate,
+                         VF variance, VF chi2, VF good, bool hasChi2) {
+  const hn::RebindToUnsigned<DF> du;
+  const VF zero = hn::Zero(d), one = hn::Set(d, 1.0f);
+  VF error = hn::Sqrt(hn::Max(variance, zero));
+  if (out.electrons) {
+    const VF scale = hn::Div(noise.gain, hn::Set(d, out.readTimeSeconds));
+    rate = hn::Mul(rate, scale);
+    error = hn::Mul(error, scale);
+  }
+  const auto usable =
+      hn::And(hn::And(noise.valid, hn::Gt(good, zero)),
+              hn::And(hn::And(hn::IsFinite(rate), hn::IsFinite(error)), hn::And(hn::IsFinite(chi2), hn::Gt(error, zero))));
+  const VF dof = hn::Sub(good, one);
+  const auto noChi2 = hasChi2 ? hn::Or(hn::Lt(dof, one), hn::Not(usable)) : hn::Eq(zero, zero);
+  chi2 = hn::IfThenZeroElse(noChi2, hn::Max(chi2, zero));
+  const auto badChi2 = hn::AndNot(noChi2, hn::Gt(chi2, hn::Mul(dof, hn::Set(d, out.maxReducedChi2))));
+
+  auto flags = LoadPart(du, out.dq.at(0, row) + x, count);
+  const auto flag = [&](hn::Mask<DF> where, uint32_t bit) HWY_ATTR {
+    flags = hn::Or(flags, hn::IfThenElseZero(hn::RebindMask(du, where), hn::Set(du, bit)));
+  };
+  flag(hn::Not(usable), dq::kNoData);
+  flag(hn::Not(noise.valid), dq::kNoCalibration);
+  flag(noChi2, dq::kNoChi2);
+  flag(badChi2, dq::kBadChi2);
+  if (out.jumps.data != nullptr) {
+    const VF jumps = LoadCounts(d, out.jumps.at(0, row) + x, count);
+    flag(hn::Eq(jumps, one), dq::kJump);
+    flag(hn::Gt(jumps, one), dq::kJumps);
+  }
+  if (out.lastGood.data != nullptr) {
+    const VF last = LoadCounts(d, out.lastGood.at(0, row) + x, count);
+    const auto cut = hn::Lt(last, hn::Set(d, static_cast<float>(out.reads)));
+    const auto none = hn::Le(last, one);  // one read makes no difference
+    flag(hn::And(cut, none), dq::kSaturated);
+    flag(hn::AndNot(none, cut), dq::kPartlySaturated);
+  }
+  StorePart(du, flags, out.dq.at(0, row) + x, count);
+  StorePart(d, hn::IfThenElseZero(usable, rate), out.rate.at(0, row) + x, count);
+  StorePart(d, hn::IfThenElseZero(usable, error), out.error.at(0, row) + x, count);
+  StorePart(d, chi2, out.chi2.at(0, row) + x, count);
+  StoreCounts(d, hn::IfThenElseZero(noise.valid, good), out.goodDiffs.at(0, row) + x, count);
+}
+
+}  // namespace ramp
+}  // namespace HWY_NAMESPACE
+}  // namespace rampline
+HWY_AFTER_NAMESPACE();
+#endif
