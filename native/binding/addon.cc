@@ -25,6 +25,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("targets", Napi::Function::New(env, Targets));
   exports.Set("limitTarget", Napi::Function::New(env, Limit));
   RegisterChain(env, exports);
+  RegisterCodec(env, exports);
   return exports;
 }
 

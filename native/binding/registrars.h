@@ -6,5 +6,6 @@
 namespace rampline::binding {
 
 void RegisterChain(Napi::Env env, Napi::Object exports);
+void RegisterCodec(Napi::Env env, Napi::Object exports);
 
 }  // namespace rampline::binding

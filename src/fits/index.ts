@@ -1,0 +1,7 @@
+/** FITS: header model, reader and writer. */
+export * from './header.js';
+export * from './limits.js';
+export * from './reader.js';
+export type { Column, ColumnFormat, FitsTable } from './table.js';
+export { columnFormats } from './table.js';
+export type { PixelType } from './types.js';

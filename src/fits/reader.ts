@@ -1,0 +1,347 @@
+/**
+ * Reads FITS files: headers on opening, data when asked for. Everything a header claims is checked against the bytes that
+ * are there before memory is taken.
+ */
+
+import { type ErrorContext, InputError, UsageError } from '../core/errors.js';
+import { BLOCK_BYTES, Header } from './header.js';
+import { DEFAULT_LIMITS, type FitsLimits } from './limits.js';
+import { type AnyTypedArray, type CodecBinding, check, loadCodec, type ScannedHeader } from './native.js';
+import { type ByteSource, memorySource, openSource } from './source.js';
+import { decodeAsciiTable, decodeBinTable, type FitsTable } from './table.js';
+import { arrayOver, BYTES_OF, decodedType, type PixelType, storedType } from './types.js';
+
+export interface ReadOptions {
+  /**
+   * Whether CHECKSUM and DATASUM, where a header has them, are verified when the data are read: true (the default) makes
+   * a mismatch an InputError, 'warn' adds it to the file's warnings, false does not look.
+   */
+  readonly verify?: boolean | 'warn';
+  readonly limits?: Partial<FitsLimits>;
+  /** Accepts a last HDU whose data end early; missing pixels are zero and a warning says so. */
+  readonly tolerateTruncated?: boolean;
+}
+
+export type HduKind = 'image' | 'bintable' | 'asciitable' | 'groups' | 'other';
+export type ChecksumState = 'good' | 'bad' | 'absent';
+
+export interface Hdu {
+  readonly index: number;
+  /** A tile-compressed image counts as an image. */
+  readonly kind: HduKind;
+  /** EXTNAME, or '' where there is none. */
+  readonly name: string;
+  /** EXTVER, 1 where there is none. */
+  readonly version: number;
+  readonly header: Header;
+  /** Byte offsets in the file (in the inflated file for .gz). */
+  readonly headerOffset: number;
+  readonly dataOffset: number;
+  /** Bytes of the data without padding: claimed, and present. They differ only with tolerateTruncated. */
+  readonly dataBytes: number;
+  readonly dataPresent: number;
+  /** Of the stored HDU: NAXIS1 first. */
+  readonly axes: readonly number[];
+  readonly bitpix: number;
+  readonly pcount: number;
+  readonly gcount: number;
+  /** The header's bytes as they stand in the file. */
+  readonly headerBytes: Uint8Array;
+}
+
+export interface FitsImage {
+  readonly data: AnyTypedArray;
+  readonly type: PixelType;
+  /** Slowest axis first, as numpy has it: [NAXISn, ..., NAXIS1]. */
+  readonly shape: readonly number[];
+  /** True when BSCALE and BZERO made floating-point numbers of integers. */
+  readonly scaled: boolean;
+  /** The integer that means "no value"; undefined where there is none or where such pixels have become NaN. */
+  readonly blank?: bigint | undefined;
+  readonly unit: string;
+}
+
+export interface ImageOptions {
+  /** Gives the memory for the pixels, a SharedArrayBuffer for instance; at least `bytes` long. */
+  readonly allocate?: (bytes: number) => ArrayBufferLike;
+  /** False leaves BSCALE and BZERO alone: the stored numbers. Default true. */
+  readonly scale?: boolean;
+}
+
+const KINDS: readonly HduKind[] = ['image', 'image', 'bintable', 'asciitable', 'groups', 'other'];
+/** The first piece of a header that is read: ten blocks hold 360 cards. */
+const FIRST_PIECE = 10 * BLOCK_BYTES;
+
+/**
+ * Opens a file (a path, or its bytes) and reads its headers. The name is only a name: nothing in it is interpreted.
+ * @throws InputError when it is no FITS file or breaks a limit; StorageError when it cannot be read.
+ */
+export function openFits(source: string | Uint8Array, options: ReadOptions = {}): FitsFile {
+  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const codec = loadCodec();
+  const path = typeof source === 'string' ? source : undefined;
+  const bytes = typeof source === 'string' ? openSource(source) : memorySource(source);
+  try {
+    return new FitsFile(codec, path, bytes, limits, options);
+  } catch (error) {
+    bytes.close();
+    throw error;
+  }
+}
+
+export class FitsFile {
+  readonly path: string | undefined;
+  readonly hdus: readonly Hdu[];
+  /** What was tolerated: odd cards, bytes after the last HDU, missing padding. */
+  readonly warnings: string[] = [];
+  readonly limits: FitsLimits;
+  readonly #codec: CodecBinding;
+  readonly #source: ByteSource;
+  readonly #options: ReadOptions;
+  readonly #verified = new Map<number, { checksum: ChecksumState; datasum: ChecksumState }>();
+
+  /** @internal use openFits */
+  constructor(
+    codec: CodecBinding,
+    path: string | undefined,
+    source: ByteSource,
+    limits: FitsLimits,
+    options: ReadOptions,
+  ) {
+    this.#codec = codec;
+    this.path = path;
+    this.#source = source;
+    this.limits = limits;
+    this.#options = options;
+    this.hdus = this.#scan();
+  }
+
+  get size(): number {
+    return this.#source.size;
+  }
+
+  /** Releases the file; data can no longer be read. */
+  close(): void {
+    this.#source.close();
+  }
+
+  /** An HDU by index or by EXTNAME (case does not matter; the first one of that name and version). */
+  hdu(which: number | string, version?: number): Hdu {
+    const found =
+      typeof which === 'number'
+        ? this.hdus[which]
+        : this.hdus.find(
+            (h) => h.name.toUpperCase() === which.toUpperCase() && (version === undefined || h.version === version),
+          );
+    if (found === undefined) {
+      throw new InputError(
+        typeof which === 'number'
+          ? `there is no HDU ${which}; the file has ${this.hdus.length}`
+          : `there is no HDU named ${which}; there are ${this.hdus.map((h) => h.name || `#${h.index}`).join(', ')}`,
+        { file: this.path },
+      );
+    }
+    return found;
+  }
+
+  /** The bytes of an HDU's data as stored, without padding; verified. A view of the file where that is in memory. */
+  readData(which: Hdu | number | string): Uint8Array {
+    const hdu = this.#resolve(which);
+    const data = this.#bytes(hdu.dataOffset, hdu.dataPresent);
+    this.#verifyData(hdu, data);
+    return data;
+  }
+
+  /** Verifies CHECKSUM and DATASUM whatever the options say, and throws nothing when they are wrong. */
+  verify(which: Hdu | number | string): { checksum: ChecksumState; datasum: ChecksumState } {
+    const hdu = this.#resolve(which);
+    return this.#checksums(hdu, this.#bytes(hdu.dataOffset, hdu.dataPresent));
+  }
+
+  /** What the reads so far have found; undefined where an HDU's data were not read or not verified. */
+  verified(which: Hdu | number | string): { checksum: ChecksumState; datasum: ChecksumState } | undefined {
+    return this.#verified.get(this.#resolve(which).index);
+  }
+
+  /**
+   * The pixels of an image, native-endian. Integers stay integers (u16, u32, u64 and i8 by the BZERO convention, exactly);
+   * any other BSCALE or BZERO gives float32 (for 8 and 16 bits and float32) or float64.
+   */
+  readImage(which: Hdu | number | string, options: ImageOptions = {}): FitsImage {
+    const hdu = this.#resolve(which);
+    if (hdu.kind !== 'image') throw this.#error(hdu, `HDU ${hdu.index} is no image but a ${hdu.kind}`);
+    const header = hdu.header;
+    const apply = options.scale ?? true;
+    const scale = apply ? header.number('BSCALE', 1) : 1;
+    const zero = apply ? header.number('BZERO', 0) : 0;
+    const { type, flipSign, scaled } = decodedType(hdu.bitpix, scale, zero);
+    const blank = hdu.bitpix > 0 ? header.integer('BLANK') : undefined;
+    const stored = storedType(hdu.bitpix);
+    const width = BYTES_OF[stored];
+    const count = hdu.dataBytes / width;
+    const shape = [...hdu.axes].reverse();
+    const unit = header.string('BUNIT', '');
+    const context = this.#context(hdu);
+
+    const memory = (bytes: number): ArrayBufferLike => {
+      const buffer = options.allocate?.(bytes) ?? new ArrayBuffer(bytes);
+      if (buffer.byteLength < bytes) throw new UsageError(`allocate gave ${buffer.byteLength} bytes, not ${bytes}`);
+      return buffer;
+    };
+    // Where the file is on disk its bytes are read into the pixels' own memory and turned round in place.
+    const target = scaled ? new ArrayBuffer(hdu.dataBytes) : memory(hdu.dataBytes);
+    const bytes = new Uint8Array(target, 0, hdu.dataBytes);
+    const inMemory = this.#source.view(hdu.dataOffset, hdu.dataPresent);
+    if (inMemory === undefined) this.#source.read(hdu.dataOffset, bytes.subarray(0, hdu.dataPresent));
+    const raw = inMemory ?? bytes.subarray(0, hdu.dataPresent);
+    this.#verifyData(hdu, raw);
+    const present = Math.floor(hdu.dataPresent / width);
+    if (present < count) this.warnings.push(`HDU ${hdu.index}: ${count - present} of ${count} pixels are missing`);
+    check(this.#codec.swap(raw, present, width, flipSign, bytes), context);
+    if (!scaled) {
+      const data = arrayOver(type, target, 0, count);
+      return { data, type, shape, scaled, unit, blank: unflip(blank, zero) };
+    }
+    const data = arrayOver(type, memory(count * BYTES_OF[type]), 0, count);
+    check(this.#codec.scale(bytes, count, hdu.bitpix, scale, zero, blank, type === 'f64', data), context);
+    return { data, type, shape, scaled, unit };
+  }
+
+  /** All columns of a table, or those named. */
+  readTable(which: Hdu | number | string, columns?: readonly string[]): FitsTable {
+    const hdu = this.#resolve(which);
+    if (hdu.kind !== 'bintable' && hdu.kind !== 'asciitable') {
+      throw this.#error(hdu, `HDU ${hdu.index} is no table but a ${hdu.kind}`);
+    }
+    if (hdu.dataPresent < hdu.dataBytes) throw this.#error(hdu, 'the table is cut short');
+    const data = this.readData(hdu);
+    const decode = hdu.kind === 'bintable' ? decodeBinTable : decodeAsciiTable;
+    return decode(this.#codec, hdu, data, this.#context(hdu), columns);
+  }
+
+  #resolve(which: Hdu | number | string): Hdu {
+    return typeof which === 'object' ? which : this.hdu(which);
+  }
+
+  #context(hdu: Hdu): ErrorContext {
+    return { file: this.path, hdu: hdu.index };
+  }
+
+  #error(hdu: Hdu, message: string): InputError {
+    return new InputError(message, this.#context(hdu));
+  }
+
+  #bytes(offset: number, length: number): Uint8Array {
+    const view = this.#source.view(offset, length);
+    if (view !== undefined) return view;
+    const bytes = new Uint8Array(length);
+    this.#source.read(offset, bytes);
+    return bytes;
+  }
+
+  #scan(): Hdu[] {
+    const size = this.#source.size;
+    if (size === 0) throw new InputError('the file is empty', { file: this.path });
+    const hdus: Hdu[] = [];
+    for (let offset = 0; offset < size; ) {
+      const index = hdus.length;
+      if (index > 0 && !this.#startsExtension(offset)) {
+        this.warnings.push(`${size - offset} bytes after the last HDU are no extension and are not read`);
+        break;
+      }
+      if (index >= this.limits.hdus) {
+        throw new InputError(`more than ${this.limits.hdus} HDUs, which is the limit`, { file: this.path, offset });
+      }
+      const { scan, bytes } = this.#scanHeader(offset, index);
+      const header = Header.fromScan(bytes, scan);
+      this.warnings.push(...header.warnings.map((warning) => `HDU ${index}: ${warning}`));
+      const dataOffset = offset + scan.headerBytes;
+      hdus.push({
+        index,
+        kind: KINDS[scan.kind]!,
+        name: header.string('EXTNAME', '').trimEnd(),
+        version: header.number('EXTVER', 1),
+        header,
+        headerOffset: offset,
+        dataOffset,
+        dataBytes: scan.dataBytes,
+        dataPresent: scan.dataPresent,
+        axes: scan.axes,
+        bitpix: scan.bitpix,
+        pcount: scan.pcount,
+        gcount: scan.gcount,
+        headerBytes: bytes,
+      });
+      offset = dataOffset + Math.ceil(scan.dataBytes / BLOCK_BYTES) * BLOCK_BYTES;
+      if (offset > size) this.warnings.push(`HDU ${index}: the file ends ${offset - size} bytes before its last block`);
+    }
+    return hdus;
+  }
+
+  #startsExtension(offset: number): boolean {
+    if (this.#source.size - offset < 8) return false;
+    return Buffer.from(this.#bytes(offset, 8)).toString('latin1') === 'XTENSION';
+  }
+
+  /** Reads as much of a header as it takes to find its END. */
+  #scanHeader(offset: number, index: number): { scan: ScannedHeader; bytes: Uint8Array } {
+    const left = this.#source.size - offset;
+    for (let piece = FIRST_PIECE; ; piece *= 4) {
+      const bytes = this.#bytes(offset, Math.min(piece, left));
+      const scan = this.#codec.scanHeader(
+        bytes,
+        left,
+        index === 0,
+        this.#options.tolerateTruncated ?? false,
+        this.limits.cards,
+        this.limits.axes,
+        this.limits.dataBytes,
+      );
+      const at = scan.status.offset < 0 ? offset : offset + scan.status.offset;
+      check({ ...scan.status, offset: at }, { file: this.path, hdu: index });
+      if (scan.complete) return { scan, bytes: bytes.slice(0, scan.headerBytes) };
+      if (piece >= left) {
+        throw new InputError('the header has no END', { file: this.path, hdu: index, offset });
+      }
+    }
+  }
+
+  #verifyData(hdu: Hdu, data: Uint8Array): void {
+    const mode = this.#options.verify ?? true;
+    if (mode === false || this.#verified.has(hdu.index)) return;
+    const state = this.#checksums(hdu, data);
+    for (const name of ['datasum', 'checksum'] as const) {
+      if (state[name] !== 'bad') continue;
+      const message = `${name.toUpperCase()} does not agree with the bytes: the file is damaged, or was edited without renewing it`;
+      if (mode !== 'warn') throw this.#error(hdu, message);
+      this.warnings.push(`HDU ${hdu.index}: ${message}`);
+    }
+  }
+
+  #checksums(hdu: Hdu, data: Uint8Array): { checksum: ChecksumState; datasum: ChecksumState } {
+    const datasum = /^\d{1,10}$/.exec(hdu.header.string('DATASUM', '').trim())?.[0];
+    const hasChecksum = hdu.header.string('CHECKSUM', '').trim() !== '';
+    const state = { checksum: 'absent' as ChecksumState, datasum: 'absent' as ChecksumState };
+    if (datasum !== undefined || hasChecksum) {
+      let sum = this.#codec.checksum(0, data, 0);
+      const end = hdu.dataOffset + data.byteLength;
+      const rest = Math.min((BLOCK_BYTES - (data.byteLength % BLOCK_BYTES)) % BLOCK_BYTES, this.#source.size - end);
+      if (rest > 0) sum = this.#codec.checksum(sum, this.#bytes(end, rest), data.byteLength);
+      // Minus zero and zero are one value in ones' complement.
+      if (datasum !== undefined) {
+        state.datasum = sum % 0xffffffff === Number(datasum) % 0xffffffff ? 'good' : 'bad';
+      }
+      if (hasChecksum) {
+        const total = this.#codec.checksum(sum, hdu.headerBytes, 0);
+        state.checksum = total % 0xffffffff === 0 ? 'good' : 'bad';
+      }
+    }
+    this.#verified.set(hdu.index, state);
+    return state;
+  }
+}
+
+/** BLANK is a stored value; what the caller sees is the value after the unsigned convention. */
+function unflip(blank: bigint | undefined, zero: number): bigint | undefined {
+  return blank === undefined ? undefined : blank + BigInt(zero);
+}
