@@ -1,8 +1,10 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "native/kernels/stretch-asinh/kernel.cc"
-#include <hwy/contrib/math/math-inl.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+
+// After foreach_target, which includes this file and it once for every target.
+#include <hwy/contrib/math/math-inl.h>
 
 #include <cmath>
 
