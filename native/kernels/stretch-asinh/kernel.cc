@@ -2,6 +2,8 @@
 #define HWY_TARGET_INCLUDE "native/kernels/stretch-asinh/kernel.cc"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+// After foreach_target.h: it is compiled once for each target.
+#include <hwy/contrib/math/math-inl.h>
 
 // After foreach_target, which includes this file and it once for every target.
 #include <hwy/contrib/math/math-inl.h>
