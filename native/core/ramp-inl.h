@@ -87,9 +87,7 @@ struct Noise {
     variance = hn::IfThenElse(valid, v, hn::Set(d, 1.0f));
   }
   // x of the covariance above
-  HWY_INLINE VF Photons(DF d, VF rate) const {
-    return hn::Div(hn::Max(rate, hn::Zero(d)), hn::Mul(gain, variance));
-  }
+  HWY_INLINE VF Photons(DF d, VF rate) const { return hn::Div(hn::Max(rate, hn::Zero(d)), hn::Mul(gain, variance)); }
 };
 
 // Trimmed mean of differences, added one after the other: the largest and the smallest are left out when there are three
@@ -228,9 +226,9 @@ HWY_INLINE void StoreFit(DF d, const Outputs& out, int64_t row, int64_t x, int c
     rate = hn::Mul(rate, scale);
     error = hn::Mul(error, scale);
   }
-  const auto usable =
-      hn::And(hn::And(noise.valid, hn::Gt(good, zero)),
-              hn::And(hn::And(hn::IsFinite(rate), hn::IsFinite(error)), hn::And(hn::IsFinite(chi2), hn::Gt(error, zero))));
+  const auto usable = hn::And(
+      hn::And(noise.valid, hn::Gt(good, zero)),
+      hn::And(hn::And(hn::IsFinite(rate), hn::IsFinite(error)), hn::And(hn::IsFinite(chi2), hn::Gt(error, zero))));
   const VF dof = hn::Sub(good, one);
   const auto noChi2 = hasChi2 ? hn::Or(hn::Lt(dof, one), hn::Not(usable)) : hn::Eq(zero, zero);
   chi2 = hn::IfThenZeroElse(noChi2, hn::Max(chi2, zero));

@@ -35,9 +35,20 @@ struct Ramps {
   std::vector<uint32_t> dq;
 
   Ramps(int64_t n_, int64_t rows_, int64_t cols_, float g = 1.9f, float v = 81.0f)
-      : n(n_), rows(rows_), cols(cols_), diffs(Size(n_)), gain(Size(1), g), variance(Size(1), v), rate(Size(1)),
-        fitted(Size(1)), error(Size(1)), chi2(Size(1)), jumps(Size(1)), lastGood(Size(1), static_cast<uint16_t>(n_ + 1)),
-        good(Size(1)), dq(Size(1)) {}
+      : n(n_),
+        rows(rows_),
+        cols(cols_),
+        diffs(Size(n_)),
+        gain(Size(1), g),
+        variance(Size(1), v),
+        rate(Size(1)),
+        fitted(Size(1)),
+        error(Size(1)),
+        chi2(Size(1)),
+        jumps(Size(1)),
+        lastGood(Size(1), static_cast<uint16_t>(n_ + 1)),
+        good(Size(1)),
+        dq(Size(1)) {}
   size_t Size(int64_t planes) const { return static_cast<size_t>(planes * rows * cols); }
   size_t pixels() const { return Size(1); }
   float& diff(int64_t k, size_t i) { return diffs[static_cast<size_t>(k) * pixels() + i]; }
@@ -183,13 +194,16 @@ TEST_CASE("ramp kernels: SIMD equals the double-precision reference for any leng
       Ramps made(n, 3, cols, 1.9f, 81.0f);
       // up to 60 000 DN in all, as a 16-bit read can hold
       const double most = 60000.0 / static_cast<double>(std::max<int64_t>(n, 46));
-      Simulate(made, rng, [&](size_t i) { return i % 7 == 0 ? 0.0 : most * std::pow(1e-4, (static_cast<double>(i % 50)) / 50.0); });
+      Simulate(made, rng, [&](size_t i) {
+        return i % 7 == 0 ? 0.0 : most * std::pow(1e-4, (static_cast<double>(i % 50)) / 50.0);
+      });
       Mask(made, rng, missing);
       for (size_t i = 0; i < made.diffs.size(); i += 997) made.diffs[i] += 4000;  // jumps
       made.gain[5] = kNan;
       made.variance[6] = 0;
       made.gain[140] = -1;
-      for (size_t i = 0; i < made.pixels(); i++) made.lastGood[i] = static_cast<uint16_t>(rng() % static_cast<uint64_t>(n + 2));
+      for (size_t i = 0; i < made.pixels(); i++)
+        made.lastGood[i] = static_cast<uint16_t>(rng() % static_cast<uint64_t>(n + 2));
       CAPTURE(n);
       CAPTURE(missing);
       for (const std::string& target : AvailableTargets()) {
@@ -205,8 +219,10 @@ TEST_CASE("ramp kernels: SIMD equals the double-precision reference for any leng
             fit_ramp::Params fit;
             fit.iterations = variant == 3 ? 1 : 2;
             r->Estimate(reference);
-            if (variant == 2) r->Clip({}, reference);
-            else r->Find(find, reference);
+            if (variant == 2)
+              r->Clip({}, reference);
+            else
+              r->Find(find, reference);
             r->Fit(fit, reference);
           }
           int decisions = 0;
@@ -232,8 +248,8 @@ TEST_CASE("ramp kernels: SIMD equals the double-precision reference for any leng
           CHECK(worstError < (n < 100 ? 5e-5 : 2e-3));
           CHECK(worstChi2 < 1e-5);
           if (std::getenv("RAMPLINE_SHOW")) {
-            std::printf("n %3d missing %.1f %s variant %d: decisions %d pull %.1e error %.1e chi2 %.1e\n", static_cast<int>(n),
-                        missing, target.c_str(), variant, decisions, worst, worstError, worstChi2);
+            std::printf("n %3d missing %.1f %s variant %d: decisions %d pull %.1e error %.1e chi2 %.1e\n",
+                        static_cast<int>(n), missing, target.c_str(), variant, decisions, worst, worstError, worstChi2);
           }
         }
       }

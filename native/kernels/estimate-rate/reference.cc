@@ -22,8 +22,10 @@ Status Reference(const KernelCall& call) {
         n++;
       }
       double mean = 0;
-      if (n > 2) mean = (sum - most - least) / static_cast<double>(n - 2);
-      else if (n > 0) mean = sum / static_cast<double>(n);
+      if (n > 2)
+        mean = (sum - most - least) / static_cast<double>(n - 2);
+      else if (n > 0)
+        mean = sum / static_cast<double>(n);
       rate.at(0, row)[x] = std::isfinite(mean) ? static_cast<float>(mean) : 0.0f;
     }
   }

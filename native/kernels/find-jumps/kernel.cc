@@ -61,7 +61,8 @@ HWY_INLINE void OmitPass(DF d, const Params& params, Planes in, int64_t planes, 
       hn::Store(z1[g], d, w + 2 * kLanes);
     }
   }
-  VF inverse[G], change[G], y[G], h[G], diag[G], best[G], at[G], pair[G], y0[G], h0[G], q0[G], fall0[G], ratio0[G], penalty[G];
+  VF inverse[G], change[G], y[G], h[G], diag[G], best[G], at[G], pair[G], y0[G], h0[G], q0[G], fall0[G], ratio0[G],
+      penalty[G];
   for (int g = 0; g < G; g++) {
     inverse[g] = hn::Div(one, hn::Max(ones[g], tiny));
     change[g] = hn::Mul(cross[g], inverse[g]);
@@ -95,11 +96,12 @@ HWY_INLINE void OmitPass(DF d, const Params& params, Planes in, int64_t planes, 
         const VF off = hn::NegMulAdd(hc, h0[g], next);
         const auto first = hn::Gt(fall, fall0[g]);  // this one is the greater
         const VF yOther = hn::IfThenElse(first, y0[g], y[g]), yThis = hn::IfThenElse(first, y[g], y0[g]);
-        const VF qOther = hn::IfThenElse(first, q0[g], q), share = hn::Mul(off, hn::IfThenElse(first, ratio, ratio0[g]));
+        const VF qOther = hn::IfThenElse(first, q0[g], q),
+                 share = hn::Mul(off, hn::IfThenElse(first, ratio, ratio0[g]));
         const VF rest = hn::NegMulAdd(share, yThis, yOther), room = hn::NegMulAdd(share, off, qOther);
         // Singular when one of the two is missing or no third difference is left to set the rate.
-        const auto sound = hn::And(hn::Gt(room, hn::Mul(hn::Set(d, 1e-5f), qOther)),
-                                   hn::And(hn::Gt(q, tiny), hn::Gt(q0[g], tiny)));
+        const auto sound =
+            hn::And(hn::Gt(room, hn::Mul(hn::Set(d, 1e-5f), qOther)), hn::And(hn::Gt(q, tiny), hn::Gt(q0[g], tiny)));
         const VF adds = hn::Div(hn::Mul(rest, rest), hn::IfThenElse(sound, room, one));
         const VF fall2 = hn::IfThenElseZero(sound, hn::Add(hn::Max(fall, fall0[g]), hn::Sub(adds, penalty[g])));
         const auto better2 = hn::Gt(fall2, hn::Max(fall, best[g]));
@@ -155,8 +157,10 @@ class Finder {
 
   void Run() {
     ForPixels(diffs_.rows, diffs_.cols, [this](int64_t row, int64_t x, int count, auto groups) HWY_ATTR {
-      if (params_.twoOmit != 0) Test<true, decltype(groups)::value>(row, x, count);
-      else Test<false, decltype(groups)::value>(row, x, count);
+      if (params_.twoOmit != 0)
+        Test<true, decltype(groups)::value>(row, x, count);
+      else
+        Test<false, decltype(groups)::value>(row, x, count);
     });
     if (waiting_.count > 0) Again();
   }
@@ -254,7 +258,8 @@ class Finder {
       for (int i = 0; i < w.count; i++) {
         if ((open >> i & 1) == 0) continue;
         const bool hit = (bits[i / 8] >> (i % 8) & 1) != 0;
-        if (hit && Drop(w.diffs[i], diffs_.planeStride, static_cast<int64_t>(worst[i]), pair[i] != 0, w.jumps[i])) continue;
+        if (hit && Drop(w.diffs[i], diffs_.planeStride, static_cast<int64_t>(worst[i]), pair[i] != 0, w.jumps[i]))
+          continue;
         *w.rate[i] = rate[i];
         open &= ~(1u << i);
       }

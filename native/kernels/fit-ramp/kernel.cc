@@ -29,7 +29,7 @@ VF Bias(DF d, const Noise& noise, VF x, VF rate, VF ones, VF slope, VF good) {
   hn::Store(slope, d, s);
   hn::Store(good, d, n);
   for (int i = 0; i < kLanes; i++) {
-    const float squares = -s[i] / (c[i] * c[i]);  // w = T^-1 1 / c and d(1'T^-1 1)/dx = -|T^-1 1|^2
+    const float squares = -s[i] / (c[i] * c[i]);                      // w = T^-1 1 / c and d(1'T^-1 1)/dx = -|T^-1 1|^2
     const float sigma = std::sqrt(v[i] * (2 + n[i] * xs[i])) / n[i];  // of the mean
     const float positive = 0.5f * (1 + std::erf(r[i] / sigma * 0.70710678f));
     bias[i] = n[i] > 1 ? (squares - 1 / n[i]) / g[i] * positive : 0.0f;
@@ -58,8 +58,10 @@ void FitPixels(DF d, const Params& params, const Outputs& out, const KernelCall&
   }
   for (int g = 0; g < G; g++) photons[g] = noiseOf(g).Photons(d, start[g]);
   const bool debias = params.debias != 0 && params.iterations == 1;
-  if (debias) FitSweep<Sweep::kSlope, G>(d, in, planes, photons, start, ahead, sums);
-  else FitSweep<Sweep::kLast, G>(d, in, planes, photons, start, ahead, sums);
+  if (debias)
+    FitSweep<Sweep::kSlope, G>(d, in, planes, photons, start, ahead, sums);
+  else
+    FitSweep<Sweep::kLast, G>(d, in, planes, photons, start, ahead, sums);
   for (int g = 0; g < G; g++) {
     const Noise noise = noiseOf(g);
     const VF change = hn::Div(sums.cross[g], hn::Max(sums.ones[g], tiny));

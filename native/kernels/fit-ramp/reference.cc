@@ -94,8 +94,10 @@ Status Reference(const KernelCall& call) {
       uint32_t& flags = call.ports[kDq].view<uint32_t>().at(0, row)[x];
       if (!usable) flags |= dq::kNoData;
       if (!calibrated) flags |= dq::kNoCalibration;
-      if (!usable || count < 2) flags |= dq::kNoChi2;
-      else if (chi2 > static_cast<double>(params.maxReducedChi2) * (count - 1)) flags |= dq::kBadChi2;
+      if (!usable || count < 2)
+        flags |= dq::kNoChi2;
+      else if (chi2 > static_cast<double>(params.maxReducedChi2) * (count - 1))
+        flags |= dq::kBadChi2;
       if (jumps.data != nullptr && jumps.at(0, row)[x] > 0) flags |= jumps.at(0, row)[x] > 1 ? dq::kJumps : dq::kJump;
       if (lastGood.data != nullptr && lastGood.at(0, row)[x] < n + 1) {
         flags |= lastGood.at(0, row)[x] <= 1 ? dq::kSaturated : dq::kPartlySaturated;

@@ -5,9 +5,6 @@
 // After foreach_target.h: it is compiled once for each target.
 #include <hwy/contrib/math/math-inl.h>
 
-// After foreach_target, which includes this file and it once for every target.
-#include <hwy/contrib/math/math-inl.h>
-
 #include <cmath>
 
 #include "generated/stretch-asinh.h"
