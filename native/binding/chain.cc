@@ -8,7 +8,7 @@
 //            source?: {array: {data, planes, rows, cols, ...}} | {ramp: handle of a ramp file},
 //            options: {threads, strip, keepCube, fuse, firstRead, reads, rows, cols},
 //            control?: Int32Array [cancel, progress] }
-//   report = { status, failedStep, timings: [{name, seconds}], cubeBytes, blockBytes }
+//   report = { status, failedStep, timings: [{name, seconds}], cubeBytes, blockBytes, dataSums }
 #include "native/core/chain.h"
 
 #include <napi.h>
@@ -166,6 +166,9 @@ class ChainWorker final : public Napi::AsyncWorker {
     result.Set("timings", timings);
     result.Set("cubeBytes", static_cast<double>(report_.cubeBytes));
     result.Set("blockBytes", static_cast<double>(report_.blockBytes));
+    Napi::Array sums = Napi::Array::New(env);
+    for (uint32_t i = 0; i < report_.dataSums.size(); i++) sums.Set(i, static_cast<double>(report_.dataSums[i]));
+    result.Set("dataSums", sums);
     deferred_.Resolve(result);
   }
 
@@ -184,6 +187,7 @@ Napi::Value RunChainAsync(const Napi::CallbackInfo& info) {
     result.Set("status", StatusObject(env, status));
     result.Set("failedStep", -1);
     result.Set("timings", Napi::Array::New(env));
+    result.Set("dataSums", Napi::Array::New(env));
     deferred.Resolve(result);
     return deferred.Promise();
   };

@@ -450,6 +450,7 @@ ChainReport Run::Execute() {
   if (!report.status.ok()) return report;
   report.cubeBytes = keepCube_ ? cube_.bytes() : 0;
   report.blockBytes = blockBytes_;
+  if (chain_.source != nullptr) report.dataSums = chain_.source->DataSums();
   const auto sum = [&](size_t slot) {
     uint64_t total = 0;
     for (const Worker& worker : workers_) total += worker.nanoseconds[slot];

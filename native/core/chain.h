@@ -63,7 +63,8 @@ struct ChainReport {
   int failedStep = -1;  // index of the step that failed, -1 for the source
   std::vector<ChainTiming> timings;
   size_t cubeBytes = 0;
-  size_t blockBytes = 0;  // of one thread
+  size_t blockBytes = 0;           // of one thread
+  std::vector<uint32_t> dataSums;  // RowSource::DataSums
 };
 
 struct ChainControl {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "native/core/status.h"
 
@@ -26,6 +27,9 @@ class RowSource {
   virtual int64_t rows() const = 0;
   virtual int64_t cols() const = 0;
   virtual std::unique_ptr<RowReader> MakeReader() = 0;
+  // FITS checksums of the stored images, summed on the way, after every row was read at least once. Empty where the
+  // source has none or cannot tell.
+  virtual std::vector<uint32_t> DataSums() const { return {}; }
 };
 
 }  // namespace rampline

@@ -21,6 +21,8 @@ export interface NativeChainReport {
   readonly timings: readonly { readonly name: string; readonly seconds: number }[];
   readonly cubeBytes: number;
   readonly blockBytes: number;
+  /** Checksums of the stored images; empty where the source cannot tell. */
+  readonly dataSums: readonly number[];
 }
 
 /** The functions of rampline.node that every room shares; rooms that need more narrow it with an interface of their own. */

@@ -77,6 +77,8 @@ export interface ChainReport {
   readonly timings: NativeChainReport['timings'];
   readonly cubeBytes: number;
   readonly blockBytes: number;
+  /** FITS data sums of the stored images of a ramp file, in the order of the layout; empty where they are not known. */
+  readonly dataSums: readonly number[];
 }
 
 /**
@@ -167,7 +169,12 @@ export async function runChain(chain: Chain): Promise<ChainReport> {
   if (report.status.code !== 0) {
     throw errorFromStatus(report.status, { kernel: chain.steps[report.failedStep]?.kernel });
   }
-  return { timings: report.timings, cubeBytes: report.cubeBytes, blockBytes: report.blockBytes };
+  return {
+    timings: report.timings,
+    cubeBytes: report.cubeBytes,
+    blockBytes: report.blockBytes,
+    dataSums: report.dataSums,
+  };
 }
 
 /** What runChain would do: the kernels of each loop over a block, in order. */

@@ -155,7 +155,18 @@ export class FitsFile {
   /** Verifies CHECKSUM and DATASUM whatever the options say, and throws nothing when they are wrong. */
   verify(which: Hdu | number | string): { checksum: ChecksumState; datasum: ChecksumState } {
     const hdu = this.#resolve(which);
-    return this.#checksums(hdu, this.#bytes(hdu.dataOffset, hdu.dataPresent));
+    const data = this.#bytes(hdu.dataOffset, hdu.dataPresent);
+    return this.#checksums(hdu, data.byteLength, () => this.#codec.checksum(0, data, 0));
+  }
+
+  /**
+   * Verifies an HDU whose stored bytes were summed elsewhere (by a source that read them on its own), as reading would.
+   * @param sum the ones' complement sum of the data, without padding
+   * @throws InputError when a checksum is wrong, unless the options say otherwise
+   */
+  verifySum(which: Hdu | number | string, sum: number): void {
+    const hdu = this.#resolve(which);
+    this.#judge(hdu, this.#checksums(hdu, hdu.dataPresent, () => sum));
   }
 
   /** What the reads so far have found; undefined where an HDU's data were not read or not verified. */
@@ -309,7 +320,12 @@ export class FitsFile {
   #verifyData(hdu: Hdu, data: Uint8Array): void {
     const mode = this.#options.verify ?? true;
     if (mode === false || this.#verified.has(hdu.index)) return;
-    const state = this.#checksums(hdu, data);
+    this.#judge(hdu, this.#checksums(hdu, data.byteLength, () => this.#codec.checksum(0, data, 0)));
+  }
+
+  #judge(hdu: Hdu, state: { checksum: ChecksumState; datasum: ChecksumState }): void {
+    const mode = this.#options.verify ?? true;
+    if (mode === false) return;
     for (const name of ['datasum', 'checksum'] as const) {
       if (state[name] !== 'bad') continue;
       const message = `${name.toUpperCase()} does not agree with the bytes: the file is damaged, or was edited without renewing it`;
@@ -318,15 +334,15 @@ export class FitsFile {
     }
   }
 
-  #checksums(hdu: Hdu, data: Uint8Array): { checksum: ChecksumState; datasum: ChecksumState } {
+  #checksums(hdu: Hdu, bytes: number, sumOfData: () => number): { checksum: ChecksumState; datasum: ChecksumState } {
     const datasum = /^\d{1,10}$/.exec(hdu.header.string('DATASUM', '').trim())?.[0];
     const hasChecksum = hdu.header.string('CHECKSUM', '').trim() !== '';
     const state = { checksum: 'absent' as ChecksumState, datasum: 'absent' as ChecksumState };
     if (datasum !== undefined || hasChecksum) {
-      let sum = this.#codec.checksum(0, data, 0);
-      const end = hdu.dataOffset + data.byteLength;
-      const rest = Math.min((BLOCK_BYTES - (data.byteLength % BLOCK_BYTES)) % BLOCK_BYTES, this.#source.size - end);
-      if (rest > 0) sum = this.#codec.checksum(sum, this.#bytes(end, rest), data.byteLength);
+      let sum = sumOfData();
+      const end = hdu.dataOffset + bytes;
+      const rest = Math.min((BLOCK_BYTES - (bytes % BLOCK_BYTES)) % BLOCK_BYTES, this.#source.size - end);
+      if (rest > 0) sum = this.#codec.checksum(sum, this.#bytes(end, rest), bytes);
       // Minus zero and zero are one value in ones' complement.
       if (datasum !== undefined) {
         state.datasum = sum % 0xffffffff === Number(datasum) % 0xffffffff ? 'good' : 'bad';

@@ -43,8 +43,8 @@ export function rampChainDescription(): ChainDescription {
 
 /** What the choices of this file depend on besides the options. */
 export interface ChainFacts {
-  /** Reads that the fit sees. */
-  readonly reads: number;
+  /** Ramp fit, or correlated double sampling for exposures of a few reads. */
+  readonly method: 'fit' | 'dcs';
   /** Names of arrays that are bound; an optional step whose arrays are missing is left out. */
   readonly bound: ReadonlySet<string>;
 }
@@ -66,7 +66,7 @@ export function rampSteps(options: RampOptions, facts: ChainFacts): StepDescript
       throw new UsageError(`kernel ${name} cannot be switched off: the chain needs what it computes`);
     }
   }
-  const choices = options as unknown as Record<string, unknown>;
+  const choices: Record<string, unknown> = { ...options, method: facts.method };
   return steps.filter((step) => {
     if (options.off.includes(step.kernel)) return false;
     const wanted = Object.entries(step.when ?? {}).every(([name, value]) => String(choices[name]) === value);
@@ -95,12 +95,18 @@ function planesOf(text: string | undefined, reads: number): number {
  */
 export function rampChain(
   options: RampOptions,
-  region: { readonly reads: number; readonly firstRead: number; readonly rows: number; readonly cols: number },
+  region: {
+    readonly method: ChainFacts['method'];
+    readonly reads: number;
+    readonly firstRead: number;
+    readonly rows: number;
+    readonly cols: number;
+  },
   source: Chain['source'],
   bound: Readonly<Record<string, BoundArray>>,
   extra: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {},
 ): Chain {
-  const steps = rampSteps(options, { reads: region.reads, bound: new Set(Object.keys(bound)) });
+  const steps = rampSteps(options, { method: region.method, bound: new Set(Object.keys(bound)) });
   const arrays: Record<string, ChainArray> = {};
   for (const [name, array] of Object.entries(rampChainDescription().arrays)) {
     arrays[name] = array.source
