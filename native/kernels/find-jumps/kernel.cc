@@ -35,10 +35,10 @@ template <bool kTwo, int G>
 HWY_INLINE void OmitPass(DF d, const Params& params, Planes in, int64_t planes, const VF* x, const VF* start,
                          const VF* variance, float* HWY_RESTRICT work, Ahead& ahead, Found<G>& found) {
   const VF zero = hn::Zero(d), one = hn::Set(d, 1.0f), tiny = hn::Set(d, kTiny);
-  VF a[G], p[G], zd[G], z1[G], cross[G], ones[G];
+  VF a[G], p[G], zd[G], z1[G], cross[G], ones[G], good[G];
   for (int g = 0; g < G; g++) {
     a[g] = hn::Add(x[g], hn::Set(d, 2.0f));
-    p[g] = zd[g] = z1[g] = cross[g] = ones[g] = zero;
+    good[g] = p[g] = zd[g] = z1[g] = cross[g] = ones[g] = zero;
   }
   const float* plane = in.data;
   float* w = work;
@@ -56,6 +56,7 @@ HWY_INLINE void OmitPass(DF d, const Params& params, Planes in, int64_t planes, 
       const VF pz = hn::Mul(pn, z1[g]);
       cross[g] = hn::MulAdd(pz, zd[g], cross[g]);
       ones[g] = hn::MulAdd(pz, z1[g], ones[g]);
+      if constexpr (kTwo) good[g] = hn::Add(good[g], hn::IfThenElseZero(ok, one));
       hn::Store(pn, d, w);
       hn::Store(zd[g], d, w + kLanes);
       hn::Store(z1[g], d, w + 2 * kLanes);
@@ -99,9 +100,9 @@ HWY_INLINE void OmitPass(DF d, const Params& params, Planes in, int64_t planes, 
         const VF qOther = hn::IfThenElse(first, q0[g], q),
                  share = hn::Mul(off, hn::IfThenElse(first, ratio, ratio0[g]));
         const VF rest = hn::NegMulAdd(share, yThis, yOther), room = hn::NegMulAdd(share, off, qOther);
-        // Singular when one of the two is missing or no third difference is left to set the rate.
-        const auto sound =
-            hn::And(hn::Gt(room, hn::Mul(hn::Set(d, 1e-5f), qOther)), hn::And(hn::Gt(q, tiny), hn::Gt(q0[g], tiny)));
+        // Not for pairs of which one is missing, nor where fewer than two others would be left.
+        const auto sound = hn::And(hn::And(hn::Gt(room, zero), hn::Gt(good[g], hn::Set(d, 3.5f))),
+                                   hn::And(hn::Gt(q, tiny), hn::Gt(q0[g], tiny)));
         const VF adds = hn::Div(hn::Mul(rest, rest), hn::IfThenElse(sound, room, one));
         const VF fall2 = hn::IfThenElseZero(sound, hn::Add(hn::Max(fall, fall0[g]), hn::Sub(adds, penalty[g])));
         const auto better2 = hn::Gt(fall2, hn::Max(fall, best[g]));

@@ -72,12 +72,10 @@ Status Reference(const KernelCall& call) {
           if (!good[k]) continue;
           const double fall = y[k] * y[k] / q(k) / v;
           double fall2 = 0;
-          if (params.twoOmit && k + 1 < n && good[k + 1]) {
+          if (params.twoOmit && count >= 4 && k + 1 < n && good[k + 1]) {
             const double off = next[k] - h[k] * h[k + 1] / c, det = q(k) * q(k + 1) - off * off;
-            if (det > 1e-5 * q(k) * q(k + 1)) {
-              const double top = q(k + 1) * y[k] * y[k] - 2 * off * y[k] * y[k + 1] + q(k) * y[k + 1] * y[k + 1];
-              fall2 = top / det / v - (static_cast<double>(params.twoThreshold) - params.oneThreshold);
-            }
+            const double top = q(k + 1) * y[k] * y[k] - 2 * off * y[k] * y[k + 1] + q(k) * y[k + 1] * y[k + 1];
+            fall2 = top / det / v - (static_cast<double>(params.twoThreshold) - params.oneThreshold);
           }
           if (std::max(fall, fall2) > best) {
             best = std::max(fall, fall2);
@@ -85,7 +83,7 @@ Status Reference(const KernelCall& call) {
             pair = fall2 > fall;
           }
         }
-        const bool hit = std::isfinite(start + change) && best > params.oneThreshold && count >= (pair ? 4 : 3);
+        const bool hit = std::isfinite(start + change) && best > params.oneThreshold && count >= 3;
         if (!hit) {
           const float fitted = static_cast<float>(start + change);
           rate = std::isfinite(fitted) ? fitted : static_cast<float>(start);
