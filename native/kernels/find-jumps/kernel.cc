@@ -21,6 +21,8 @@ using namespace ramp;                  // NOLINT: short names for what this kern
 using namespace rampline::find_jumps;  // NOLINT: the generated ports and parameters
 
 constexpr float kMissing = std::numeric_limits<float>::quiet_NaN();
+// Of two differences that are equally bad but for rounding, the later is dropped first, on every CPU.
+constexpr float kClearly = 1.001f;
 
 // What one pass found: the rate of all differences, and where chi-square falls most.
 template <int G>
@@ -117,7 +119,7 @@ HWY_INLINE void OmitPass(DF d, const Params& params, Planes in, int64_t planes, 
         ratio0[g] = ratio;
       } else {
         const auto better = hn::Gt(fall, best[g]);
-        best[g] = hn::Max(fall, best[g]);
+        best[g] = hn::IfThenElse(better, hn::Mul(fall, hn::Set(d, kClearly)), best[g]);
         at[g] = hn::IfThenElse(better, index, at[g]);
       }
     }
@@ -126,7 +128,8 @@ HWY_INLINE void OmitPass(DF d, const Params& params, Planes in, int64_t planes, 
     const VF rate = hn::Add(start[g], change[g]);
     const auto finite = hn::IsFinite(rate);
     found.rate[g] = hn::IfThenElse(finite, rate, start[g]);
-    found.hit[g] = hn::And(finite, hn::Gt(best[g], hn::Mul(variance[g], hn::Set(d, params.oneThreshold))));
+    const VF least = hn::Mul(variance[g], hn::Set(d, params.oneThreshold * (kTwo ? 1.0f : kClearly)));
+    found.hit[g] = hn::And(finite, hn::Gt(best[g], least));
     found.at[g] = at[g];
     found.pair[g] = pair[g];
   }

@@ -77,7 +77,8 @@ Status Reference(const KernelCall& call) {
             const double top = q(k + 1) * y[k] * y[k] - 2 * off * y[k] * y[k + 1] + q(k) * y[k + 1] * y[k + 1];
             fall2 = top / det / v - (static_cast<double>(params.twoThreshold) - params.oneThreshold);
           }
-          if (std::max(fall, fall2) > best) {
+          // Of equals the later: see kClearly in kernel.cc.
+          if (std::max(fall, fall2) > best * (params.twoOmit || best == 0 ? 1 : 1.001)) {
             best = std::max(fall, fall2);
             worst = k;
             pair = fall2 > fall;
