@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "generated/measure-zero-point.h"
+#include "native/core/count-inl.h"
 #include "native/core/geometry.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -17,25 +18,8 @@ namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr int kThresholds = 16;  // counted in two halves, which fit the registers of every target
-constexpr int kLanes = 32;       // 16-bit lanes of the widest vector
-
-using D16 = hn::CappedTag<int16_t, kLanes>;
-using V16 = hn::Vec<D16>;
-
-// Signed comparison is the one that all targets have; flipping the top bit keeps the order.
-HWY_INLINE V16 LoadFlipped(D16 d, const uint16_t* p) {
-  const hn::RebindToUnsigned<D16> du;
-  return hn::BitCast(d, hn::Xor(hn::LoadU(du, p), hn::Set(du, 0x8000)));
-}
-HWY_INLINE V16 SetFlipped(D16 d, uint16_t value) { return hn::Set(d, static_cast<int16_t>(value ^ 0x8000)); }
-
-HWY_INLINE V16 CountIf(D16 d, V16 count, hn::Mask<D16> mask) {
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
-  return hn::IfThenElse(mask, hn::Add(count, hn::Set(d, 1)), count);  // one masked addition
-#else
-  return hn::Sub(count, hn::VecFromMask(d, mask));
-#endif
-}
+constexpr int kLanes = rampline::HWY_NAMESPACE::kCountLanes;
+using namespace rampline::HWY_NAMESPACE;  // NOLINT: of this target
 
 // Adds to counts[t][lane] the number of the row's values below each threshold. `n` is a multiple of the vector.
 void CountRow(const uint16_t* HWY_RESTRICT row, int64_t n, const uint16_t* HWY_RESTRICT thresholds,
@@ -72,34 +56,7 @@ void CountRow(const uint16_t* HWY_RESTRICT row, int64_t n, const uint16_t* HWY_R
   }
 }
 
-// Number of values below `threshold`, which may be anything.
-int64_t CountBelow(const uint16_t* HWY_RESTRICT p, int64_t n, int64_t threshold) {
-  if (threshold <= 0) return 0;
-  if (threshold > 65535) return n;
-  const D16 d;
-  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  const V16 t = SetFlipped(d, static_cast<uint16_t>(threshold));
-  int64_t total = 0, i = 0;
-  while (i + lanes <= n) {
-    const int64_t stop = std::min(n / lanes * lanes, i + 32767 / 2 * 2 * lanes);  // before a 16-bit lane is full
-    V16 a = hn::Zero(d), b = hn::Zero(d);
-    for (; i + 2 * lanes <= stop; i += 2 * lanes) {
-      a = CountIf(d, a, hn::Lt(LoadFlipped(d, p + i), t));
-      b = CountIf(d, b, hn::Lt(LoadFlipped(d, p + i + lanes), t));
-    }
-    if (i < stop) {
-      a = CountIf(d, a, hn::Lt(LoadFlipped(d, p + i), t));
-      i += lanes;
-    }
-    alignas(64) int16_t counts[kLanes];
-    for (const V16 c : {a, b}) {
-      hn::Store(c, d, counts);
-      for (int64_t l = 0; l < lanes; l++) total += counts[l];
-    }
-  }
-  for (; i < n; i++) total += p[i] < threshold ? 1 : 0;
-  return total;
-}
+int64_t CountBelowRow(const uint16_t* p, int64_t n, int64_t threshold) { return CountBelow(p, n, threshold); }
 
 }  // namespace
 }  // namespace HWY_NAMESPACE
@@ -112,7 +69,7 @@ namespace rampline::measure_zero_point {
 namespace {
 
 HWY_EXPORT(CountRow);
-HWY_EXPORT(CountBelow);
+HWY_EXPORT(CountBelowRow);
 
 constexpr int kThresholds = 16;
 constexpr int kLanes = 32;
@@ -221,7 +178,7 @@ int64_t TwiceMedian(int64_t low, int64_t high, int64_t n, const CountFn& countBe
 }
 
 int64_t Below(const uint16_t* p, int64_t n, int64_t threshold) {
-  return HWY_DYNAMIC_DISPATCH(CountBelow)(p, n, threshold);
+  return HWY_DYNAMIC_DISPATCH(CountBelowRow)(p, n, threshold);
 }
 
 uint16_t Clamp(int64_t threshold) { return static_cast<uint16_t>(std::clamp<int64_t>(threshold, 0, kEnd - 1)); }

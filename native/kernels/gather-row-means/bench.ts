@@ -1,0 +1,2 @@
+/** A whole exposure of a dark. */
+export default { planes: 47, rows: 2048, cols: [2560] };
