@@ -6,7 +6,7 @@
  * [row][x] of the science columns, by EXTNAME:
  *
  *   gain          GAIN [e-/DN]                         required
- *   readnoise     READNOISE [DN, single read]          required
+ *   readnoise     VARIANCE [DN^2, single read]         required
  *   saturation    SATURATION [DN, raw counts]          required
  *   linearity     C2 [1/DN], C3 [1/DN^2], LIMIT [DN]   optional: without it counts are taken as linear
  *   resetanomaly  AMPLITUDE [DN], keyword TAU [reads]  optional: exponential A exp(-t/TAU), t in reads from the first
@@ -37,7 +37,8 @@ export interface OneOverFWeights {
 
 export interface RampCalibrations {
   readonly gain: CalibrationMap;
-  readonly readNoise: CalibrationMap;
+  /** Variance of a single read [DN^2]. */
+  readonly readVariance: CalibrationMap;
   readonly saturation: CalibrationMap;
   /** Fraction of the saturation level up to which counts are used; the default level is already a safe one. */
   readonly saturationFraction: number;
@@ -87,7 +88,7 @@ export async function loadRampCalibrations(
     const figures = instrument.defaults(identity);
     return {
       gain: constant(figures.gainElectronsPerDn, rows, cols),
-      readNoise: constant(figures.readNoiseDn, rows, cols),
+      readVariance: constant(figures.readNoiseDn ** 2, rows, cols),
       saturation: constant(figures.saturationDn, rows, cols),
       saturationFraction: 1,
       entries: [
@@ -144,7 +145,7 @@ export async function loadRampCalibrations(
   }
   return {
     gain: map(gain, 'GAIN'),
-    readNoise: map(readNoise, 'READNOISE'),
+    readVariance: map(readNoise, 'VARIANCE'),
     saturation: map(saturation, 'SATURATION'),
     saturationFraction: SATURATION_FRACTION,
     ...(linearity && {

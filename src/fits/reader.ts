@@ -166,7 +166,10 @@ export class FitsFile {
    */
   verifySum(which: Hdu | number | string, sum: number): void {
     const hdu = this.#resolve(which);
-    this.#judge(hdu, this.#checksums(hdu, hdu.dataPresent, () => sum));
+    this.#judge(
+      hdu,
+      this.#checksums(hdu, hdu.dataPresent, () => sum),
+    );
   }
 
   /** What the reads so far have found; undefined where an HDU's data were not read or not verified. */
@@ -320,7 +323,10 @@ export class FitsFile {
   #verifyData(hdu: Hdu, data: Uint8Array): void {
     const mode = this.#options.verify ?? true;
     if (mode === false || this.#verified.has(hdu.index)) return;
-    this.#judge(hdu, this.#checksums(hdu, data.byteLength, () => this.#codec.checksum(0, data, 0)));
+    this.#judge(
+      hdu,
+      this.#checksums(hdu, data.byteLength, () => this.#codec.checksum(0, data, 0)),
+    );
   }
 
   #judge(hdu: Hdu, state: { checksum: ChecksumState; datasum: ChecksumState }): void {

@@ -78,7 +78,8 @@ function nativeImage({ hdu, compressed, bitpix, cols }: ImageFacts): NativeImage
   }
   // The place of the descriptors: the widths of the columns before COMPRESSED_DATA. Any other column means fall-back
   // tiles or scales, which ramp files have no use for.
-  if (h.number('TFIELDS', 0) !== 1 || h.string('TTYPE1', '') !== 'COMPRESSED_DATA') return 'the tile table has other columns';
+  if (h.number('TFIELDS', 0) !== 1 || h.string('TTYPE1', '') !== 'COMPRESSED_DATA')
+    return 'the tile table has other columns';
   const format = /^1?([PQ])B/.exec(h.string('TFORM1', '').trim());
   if (format === null) return `tiles are described by ${h.string('TFORM1', '(nothing)')}`;
   const tableRowBytes = h.number('NAXIS1', 0);
@@ -115,7 +116,10 @@ export function rampLayout(file: FitsFile): RampLayout {
     const fits = differences && i !== 1 ? image.bitpix === 32 : image.unsigned;
     if (!fits) {
       const expected = differences && i !== 1 ? '32-bit differences' : 'unsigned 16-bit reads (BITPIX 16, BZERO 32768)';
-      throw new InputError(`expected ${expected}, received BITPIX ${image.bitpix}`, { ...context, hdu: image.hdu.index });
+      throw new InputError(`expected ${expected}, received BITPIX ${image.bitpix}`, {
+        ...context,
+        hdu: image.hdu.index,
+      });
     }
   }
   const stored = images.map((image) => image.hdu);
