@@ -24,6 +24,7 @@ const pascal = (name) => name.replace(/(^|[-_])([a-z0-9])/g, (_all, _dash, c) =>
 const double = (value) => (/[.e]/.test(String(value)) ? String(value) : `${value}.0`);
 
 function checkKeys(file, object, what, required, optional) {
+  if (object === null || typeof object !== 'object' || Array.isArray(object)) fail(file, `${what} must be an object`);
   for (const key of required) if (!(key in object)) fail(file, `${what} lacks "${key}"`);
   const known = [...required, ...optional];
   for (const key of Object.keys(object)) {
@@ -36,6 +37,7 @@ function parseAxes(file, port) {
   const slots = { plane: null, row: null, x: null };
   const rest = [];
   let planeOffset = 0;
+  if (!Array.isArray(port.axes)) fail(file, `port ${port.name}: "axes" must be a list`);
   for (const text of port.axes) {
     const plane = /^plane([+-]\d+)?$/.exec(text);
     const other = /^([a-z][A-Za-z]*)=(\d+)$/.exec(text);
@@ -61,6 +63,28 @@ function checkPort(file, port) {
   if (!(port.dtype in DTYPES)) fail(file, `${what}: dtype must be one of ${Object.keys(DTYPES).join(', ')}`);
   if (!(port.direction in DIRECTIONS)) fail(file, `${what}: direction must be in, out or inout`);
   if (port.direction !== 'out' && !port.range) fail(file, `${what}: an input needs "range": [min, max]`);
+  if (port.range !== undefined) {
+    const [min, max, ...more] = Array.isArray(port.range) ? port.range : [];
+    if (!Number.isFinite(min) || !Number.isFinite(max) || more.length > 0 || min > max) {
+      fail(file, `${what}: "range" must be two numbers [min, max] with min <= max`);
+    }
+  }
+  for (const key of ['optional', 'nan']) {
+    if (key in port && typeof port[key] !== 'boolean') fail(file, `${what}: "${key}" must be true or false`);
+  }
+  if (port.nan && !['f32', 'f64'].includes(port.dtype)) fail(file, `${what}: "nan" needs a floating-point dtype`);
+}
+
+/** Names become fields, enumerators and TypeScript properties. */
+function checkNames(file, what, list) {
+  if (!Array.isArray(list)) fail(file, `"${what}s" must be a list`);
+  const seen = new Set();
+  for (const { name } of list) {
+    if (!/^[a-z][A-Za-z0-9]*$/.test(name ?? ''))
+      fail(file, `${what} "${name}": a name is letters and digits, lower-case first`);
+    if (seen.has(name)) fail(file, `${what} ${name} is there twice`);
+    seen.add(name);
+  }
 }
 
 function checkParam(file, param) {
@@ -69,8 +93,19 @@ function checkParam(file, param) {
   if (!['float', 'int', 'bool', 'enum'].includes(param.type))
     fail(file, `${what}: type must be float, int, bool or enum`);
   if (param.type === 'enum' && !param.choices?.includes(param.default)) fail(file, `${what}: default is not a choice`);
-  const number = param.type === 'float' || param.type === 'int';
-  if (number && (param.min === undefined || param.max === undefined)) fail(file, `${what}: a number needs min and max`);
+  if (param.type === 'bool' && typeof param.default !== 'boolean') fail(file, `${what}: default must be true or false`);
+  if (param.type === 'enum' || param.type === 'bool') return;
+  const { min, max, default: fallback } = param;
+  if (!Number.isFinite(min) || !Number.isFinite(max)) fail(file, `${what}: a number needs min and max`);
+  if (!(min < max)) fail(file, `${what}: min must be less than max`);
+  const inside =
+    typeof fallback === 'number' && fallback <= max && (param.exclusiveMin ? fallback > min : fallback >= min);
+  if (!inside) fail(file, `${what}: default must lie between min and max`);
+  if (param.type === 'int' && ![min, max, fallback].every((v) => Number.isInteger(v) && Math.abs(v) < 2 ** 31)) {
+    fail(file, `${what}: min, max and default of an int must be whole numbers of 32 bits`);
+  }
+  if (param.type === 'int' && param.exclusiveMin)
+    fail(file, `${what}: exclusiveMin is for floats; give an int its least value`);
 }
 
 /** The keys are explained at the top of test/native/test_conformance.cc. */
@@ -118,6 +153,21 @@ function readKernel(name) {
   );
   if (kernel.name !== name) fail(file, `"name" is "${kernel.name}" but the folder is "${name}"`);
   if (!(kernel.class in CLASSES)) fail(file, `"class" must be one of ${Object.keys(CLASSES).join(', ')}`);
+  if (!/^\d+\.\d+\.\d+$/.test(kernel.version)) fail(file, '"version" must be three numbers, for example "1.0.0"');
+  checkNames(file, 'port', kernel.ports);
+  checkNames(file, 'param', kernel.params);
+  checkKeys(file, kernel.tolerance, 'tolerance', ['relative', 'absolute'], []);
+  checkKeys(file, kernel.cost, 'cost', ['bytes', 'flops'], []);
+  checkKeys(file, kernel.scratch ?? {}, 'scratch', [], ['base', 'perPlane', 'perPixel', 'perPlanePixel']);
+  for (const key of ['tolerance', 'cost', 'scratch']) {
+    for (const [field, value] of Object.entries(kernel[key] ?? {})) {
+      if (!(Number.isFinite(value) && value >= 0)) fail(file, `${key}.${field} must be a number, 0 or more`);
+    }
+  }
+  checkKeys(file, kernel.dq ?? {}, 'dq', [], ['reads', 'sets']);
+  for (const bit of [...(kernel.dq?.reads ?? []), ...(kernel.dq?.sets ?? [])]) {
+    if (!dq.bits.some((known) => known.name === bit)) fail(file, `dq: no bit "${bit}" in data/dq.json`);
+  }
   for (const port of kernel.ports) {
     checkPort(file, port);
     port.layout = parseAxes(file, port);
@@ -131,6 +181,10 @@ function readKernel(name) {
       const found = kernel.ports.some((port) => port.name === kernel.stream[end]);
       if (!found) fail(file, `stream.${end}: no port "${kernel.stream[end]}"`);
     }
+    const port = (end) => kernel.ports.find((p) => p.name === kernel.stream[end]);
+    if (!['f32', 'u16'].includes(port('in').dtype)) fail(file, 'stream.in: the dtype must be f32 or u16');
+    if (port('out').dtype !== 'f32') fail(file, 'stream.out: the dtype must be f32');
+    if (![0, 1].includes(kernel.stream.dropped ?? 0)) fail(file, 'stream.dropped must be 0 or 1');
   }
   const source = kernel.class === 'stream' ? 'operator-inl.h' : 'kernel.cc';
   for (const need of [source, 'reference.cc']) if (!existsSync(join(folder, need))) fail(folder, `lacks ${need}`);
@@ -157,8 +211,8 @@ const names = existsSync(kernelsDir)
 for (const name of names) {
   if (!/^[a-z][a-z0-9]*(-[a-z0-9]+)*$/.test(name)) fail(name, 'a kernel name is lower-case words joined by "-"');
 }
-const kernels = names.map(readKernel);
 const dq = JSON.parse(readFileSync(join(root, 'data', 'dq.json'), 'utf8'));
+const kernels = names.map(readKernel);
 
 /** Runs of stream kernels in the stages' chains that are worth compiling into one loop: [key, kernels]. */
 function fusedRuns() {

@@ -237,6 +237,13 @@ class Ports {
     return other;
   }
 
+  // Gives in-out ports the contents they have in `from` again.
+  void RestoreInOut(const Ports& from) {
+    for (size_t p = 0; p < arrays_.size(); p++) {
+      if (!open_[p] && kernel_->ports[p].direction == PortDirection::kInOut) memory_[p].CopyFrom(from.arrays()[p]);
+    }
+  }
+
   const Shape& shape() const { return shape_; }
   const std::vector<Array>& arrays() const { return arrays_; }
   std::vector<Array>& arrays() { return arrays_; }
@@ -461,9 +468,10 @@ inline Status RunKernel(const KernelInfo& kernel, const Ports& ports, const Para
 // --- Inputs ----------------------------------------------------------------------------------------------------------
 
 enum class Pattern : uint8_t {
-  kUniform,   // anywhere in the port's range
-  kRamp,      // planes that rise with noise and now and then a jump: what detectors give
-  kSteady,    // planes around one level with noise and outliers: what differences of reads give
+  kUniform,  // anywhere in the port's range
+  kRamp,     // planes that rise with noise and now and then a jump: what detectors give
+  kSteady,   // planes around one level with noise and outliers: what differences of reads give
+  kQuiet,    // planes around one level with little noise, a jump in one pixel of ten: an ordinary exposure, for benches
   kConstant,  // one value in the whole port
   kLowest,    // the lower end of the range everywhere
   kHighest,   // the upper end everywhere: saturated
@@ -472,8 +480,8 @@ enum class Pattern : uint8_t {
   kStorm,     // NaN, infinities, the largest and the smallest numbers: storm
 };
 inline const char* NameOf(Pattern pattern) {
-  static const char* const kNames[] = {"uniform", "ramp", "steady", "constant", "lowest",
-                                       "highest", "ends", "wild",   "storm"};
+  static const char* const kNames[] = {"uniform", "ramp",    "steady", "quiet", "constant",
+                                       "lowest",  "highest", "ends",   "wild",  "storm"};
   return kNames[static_cast<size_t>(pattern)];
 }
 inline bool IsStorm(Pattern pattern) { return pattern == Pattern::kWild || pattern == Pattern::kStorm; }
@@ -517,6 +525,9 @@ inline void FillInputs(const KernelInfo& kernel, const Ports& ports, Pattern pat
               break;
             case Pattern::kSteady:
               if (planes && !random->Chance(0.03)) value = middle + noise * random->Noise();
+              break;
+            case Pattern::kQuiet:
+              if (planes) value = middle + 1e-4 * span * random->Noise() + (k == jumpAt ? jump : 0);
               break;
             case Pattern::kConstant: value = level; break;
             case Pattern::kLowest: value = port.min; break;
