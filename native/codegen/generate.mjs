@@ -101,7 +101,7 @@ function checkParam(file, param) {
   const inside =
     typeof fallback === 'number' && fallback <= max && (param.exclusiveMin ? fallback > min : fallback >= min);
   if (!inside) fail(file, `${what}: default must lie between min and max`);
-  if (param.type === 'int' && ![min, max, fallback].every((v) => Number.isInteger(v) && Math.abs(v) < 2 ** 31)) {
+  if (param.type === 'int' && ![min, max, fallback].every((v) => v === (v | 0))) {
     fail(file, `${what}: min, max and default of an int must be whole numbers of 32 bits`);
   }
   if (param.type === 'int' && param.exclusiveMin)
