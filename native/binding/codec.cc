@@ -12,10 +12,12 @@
 #include "native/binding/convert.h"
 #include "native/binding/registrars.h"
 #include "native/codec/checksum.h"
+#include "native/codec/gzip.h"
 #include "native/codec/header.h"
 #include "native/codec/scale.h"
 #include "native/codec/swap.h"
 #include "native/codec/table.h"
+#include "native/codec/tile.h"
 
 namespace rampline::binding {
 namespace {
@@ -171,6 +173,7 @@ Napi::Value ScanHeaderJs(const Napi::CallbackInfo& info) {
 }
 
 // (in, count, width, flipSign, out)
+template <auto kSwap>
 Napi::Value SwapJs(const Napi::CallbackInfo& info) {
   Arguments a(info);
   const Bytes in = a.Array();
@@ -179,8 +182,7 @@ Napi::Value SwapJs(const Napi::CallbackInfo& info) {
   const bool flip = a.Bool();
   const Bytes out = a.Array();
   if (!a.good()) return Failed(info.Env(), kWrongArguments);
-  return StatusObject(info.Env(),
-                      SwapElements(in.data, in.size, static_cast<size_t>(count), width, flip, out.data, out.size));
+  return StatusObject(info.Env(), kSwap(in.data, in.size, static_cast<size_t>(count), width, flip, out.data, out.size));
 }
 
 // (in, rows, stride, offset, repeat, width, flipSign, out)
@@ -283,6 +285,211 @@ Napi::Value ChecksumEncodeJs(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), text, sizeof text);
 }
 
+// Fields of src/fits/native.ts: TileImageSpec. False when something is missing or of a wrong type.
+bool ReadTileColumn(const Napi::Object& spec, const char* key, TileColumn* column) {
+  const Napi::Value value = spec.Get(key);
+  if (value.IsUndefined()) return true;
+  if (!value.IsObject()) return false;
+  const Napi::Object object = value.As<Napi::Object>();
+  column->offset = Int(object, "offset", -1);
+  column->wide = object.Get("wide").ToBoolean();
+  column->width = static_cast<int>(Int(object, "width", 0));
+  return column->offset >= 0;
+}
+
+bool ReadScalarColumn(const Napi::Object& spec, const char* key, ScalarColumn* column) {
+  const Napi::Value value = spec.Get(key);
+  if (value.IsUndefined()) return true;
+  if (!value.IsObject()) return false;
+  const Napi::Object object = value.As<Napi::Object>();
+  column->offset = Int(object, "offset", -1);
+  const Napi::Value type = object.Get("type");
+  const std::string letter = type.IsString() ? type.As<Napi::String>().Utf8Value() : "";
+  if (letter.size() != 1 || std::string("BIJKED").find(letter) == std::string::npos) return false;
+  column->type = letter[0];
+  return column->offset >= 0;
+}
+
+bool ReadAxes(const Napi::Object& spec, const char* key, int naxis, int64_t* axes) {
+  const Napi::Value value = spec.Get(key);
+  if (!value.IsArray()) return false;
+  const Napi::Array array = value.As<Napi::Array>();
+  if (array.Length() != static_cast<uint32_t>(naxis)) return false;
+  for (int i = 0; i < naxis; ++i) {
+    const Napi::Value axis = array.Get(static_cast<uint32_t>(i));
+    if (!axis.IsNumber()) return false;
+    axes[i] = axis.As<Napi::Number>().Int64Value();
+  }
+  return true;
+}
+
+bool ReadKeyword(const Napi::Object& spec, const char* key, double* number) {
+  const Napi::Value value = spec.Get(key);
+  if (!value.IsNumber()) return false;
+  *number = value.As<Napi::Number>().DoubleValue();
+  return true;
+}
+
+bool ReadTileImage(const Napi::Value& value, TileImage* image) {
+  if (!value.IsObject()) return false;
+  const Napi::Object spec = value.As<Napi::Object>();
+  const Napi::Value axes = spec.Get("axes");
+  if (!axes.IsArray() || axes.As<Napi::Array>().Length() > kTileMaxAxes) return false;
+  image->naxis = static_cast<int>(axes.As<Napi::Array>().Length());
+  image->codec = static_cast<TileCodec>(Int(spec, "codec", 0) & 3);
+  image->bitpix = static_cast<int>(Int(spec, "bitpix", 0));
+  image->rows = Int(spec, "rows", -1);
+  image->rowBytes = Int(spec, "rowBytes", -1);
+  image->heapOffset = Int(spec, "heapOffset", -1);
+  double blank = 0;
+  image->hasScale = ReadKeyword(spec, "scaleKeyword", &image->scale);
+  image->hasZero = ReadKeyword(spec, "zeroKeyword", &image->zero);
+  image->hasBlank = ReadKeyword(spec, "blankKeyword", &blank);
+  if (!(std::abs(blank) <= 2147483648.0)) return false;
+  image->blank = static_cast<int64_t>(blank);
+  image->dither = static_cast<Dither>(Int(spec, "dither", 0) % 3);
+  image->ditherSeed = Int(spec, "ditherSeed", 1);
+  image->lossless = spec.Get("lossless").ToBoolean();
+  image->blockSize = static_cast<int>(Int(spec, "blockSize", 32));
+  image->bytesPerPixel = static_cast<int>(Int(spec, "bytesPerPixel", 4));
+  image->flipSign = spec.Get("flipSign").ToBoolean();
+  if (image->ditherSeed < 0 || image->ditherSeed > kRandomCount) return false;
+  return ReadKeyword(spec, "bscale", &image->bscale) && ReadKeyword(spec, "bzero", &image->bzero) &&
+         ReadAxes(spec, "axes", image->naxis, image->axes) && ReadAxes(spec, "tile", image->naxis, image->tile) &&
+         ReadTileColumn(spec, "compressed", &image->compressed) && ReadTileColumn(spec, "gzipped", &image->gzipped) &&
+         ReadTileColumn(spec, "uncompressed", &image->uncompressed) &&
+         ReadScalarColumn(spec, "scale", &image->scaleColumn) && ReadScalarColumn(spec, "zero", &image->zeroColumn) &&
+         ReadScalarColumn(spec, "blank", &image->blankColumn);
+}
+
+// (spec, data) -> {status, pixels}
+Napi::Value CheckTilesJs(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Napi::Object result = Napi::Object::New(env);
+  TileImage image;
+  const std::optional<Bytes> data = BytesOf(info[1]);
+  if (!data || !ReadTileImage(info[0], &image)) {
+    result.Set("status", Failed(env, kWrongArguments));
+    return result;
+  }
+  int64_t pixels = 0;
+  result.Set("status", StatusObject(env, CheckTileImage(image, data->data, data->size, &pixels)));
+  result.Set("pixels", Number(pixels));
+  return result;
+}
+
+// (spec, data, out)
+Napi::Value DecodeTilesJs(const Napi::CallbackInfo& info) {
+  TileImage image;
+  const std::optional<Bytes> data = BytesOf(info[1]), out = BytesOf(info[2]);
+  if (!data || !out || !ReadTileImage(info[0], &image)) return Failed(info.Env(), kWrongArguments);
+  return StatusObject(info.Env(), DecodeTileImage(image, data->data, data->size, out->data, out->size));
+}
+
+// Runs `work` off the JavaScript thread and resolves with its status. The arrays it uses are held meanwhile.
+template <class Work>
+class StatusWorker final : public Napi::AsyncWorker {
+ public:
+  StatusWorker(const Napi::CallbackInfo& info, Work work)
+      : Napi::AsyncWorker(info.Env(), "rampline.codec"),
+        deferred_(Napi::Promise::Deferred::New(info.Env())),
+        work_(std::move(work)) {
+    for (size_t i = 0; i < info.Length(); ++i) {
+      if (info[i].IsObject()) held_.push_back(Napi::Persistent(info[i].As<Napi::Object>()));
+    }
+  }
+  Napi::Promise Promise() const { return deferred_.Promise(); }
+  void Execute() override { status_ = work_(); }
+  void OnOK() override { deferred_.Resolve(StatusObject(Env(), status_)); }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  Work work_;
+  Status status_;
+  std::vector<Napi::ObjectReference> held_;
+};
+
+template <class Work>
+Napi::Value RunAsync(const Napi::CallbackInfo& info, Work work) {
+  auto* worker = new StatusWorker<Work>(info, std::move(work));  // deletes itself
+  worker->Queue();
+  return worker->Promise();
+}
+
+Napi::Value DecodeTilesAsyncJs(const Napi::CallbackInfo& info) {
+  TileImage image;
+  const std::optional<Bytes> data = BytesOf(info[1]), out = BytesOf(info[2]);
+  const bool good = data && out && ReadTileImage(info[0], &image);
+  return RunAsync(info, [=] {
+    if (!good) return Fail(Code::kUsage, kWrongArguments);
+    return DecodeTileImage(image, data->data, data->size, out->data, out->size);
+  });
+}
+
+// (bytes) -> {status, claimed}
+Napi::Value GzipClaimJs(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Napi::Object result = Napi::Object::New(env);
+  Arguments a(info);
+  const Bytes in = a.Array();
+  int64_t claimed = 0;
+  result.Set("status", StatusObject(env, GzipClaim(in.data, in.size, &claimed)));
+  result.Set("claimed", Number(claimed));
+  return result;
+}
+
+// (bytes, out) -> {status, written, complete}
+Napi::Value GunzipJs(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Napi::Object result = Napi::Object::New(env);
+  Arguments a(info);
+  const Bytes in = a.Array(), out = a.Array();
+  size_t written = 0;
+  bool complete = true;
+  const Status status = a.good() ? GzipInflateFile(in.data, in.size, out.data, out.size, &written, &complete)
+                                 : Fail(Code::kUsage, kWrongArguments);
+  result.Set("status", StatusObject(env, status));
+  result.Set("written", static_cast<double>(written));
+  result.Set("complete", complete);
+  return result;
+}
+
+// (codec, rowPixels, width, blockSize) -> bytes
+Napi::Value EncodedRowBoundJs(const Napi::CallbackInfo& info) {
+  Arguments a(info);
+  const int codec = a.Int();
+  const int64_t pixels = a.Size();
+  const int width = a.Int(), blockSize = a.Int();
+  if (!a.good()) return info.Env().Undefined();
+  return Napi::Number::New(
+      info.Env(), static_cast<double>(EncodedRowBound(static_cast<TileCodec>(codec & 3), pixels, width, blockSize)));
+}
+
+// (codec, in, rows, rowPixels, width, flipSign, blockSize, level, scratch, lengths: BigInt64Array, heap) ->
+// {status, written}
+Napi::Value EncodeRowsJs(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Napi::Object result = Napi::Object::New(env);
+  Arguments a(info);
+  const int codec = a.Int();
+  const Bytes in = a.Array();
+  const int64_t rows = a.Size(), pixels = a.Size();
+  const int width = a.Int();
+  const bool flip = a.Bool();
+  const int blockSize = a.Int(), level = a.Int();
+  const Bytes scratch = a.Array(), lengths = a.Array(), heap = a.Array();
+  size_t written = 0;
+  Status status = Fail(Code::kUsage, kWrongArguments);
+  if (a.good() && lengths.size / 8 >= static_cast<size_t>(rows)) {
+    status = EncodeRows(static_cast<TileCodec>(codec & 3), in.data, in.size, rows, pixels, width, flip, blockSize,
+                        level, scratch.data, scratch.size, reinterpret_cast<int64_t*>(lengths.data), heap.data,
+                        heap.size, &written);
+  }
+  result.Set("status", StatusObject(env, status));
+  result.Set("written", static_cast<double>(written));
+  return result;
+}
+
 }  // namespace
 
 void RegisterCodec(Napi::Env env, Napi::Object exports) {
@@ -291,7 +498,8 @@ void RegisterCodec(Napi::Env env, Napi::Object exports) {
     codec.Set(name, Napi::Function::New(env, function, name));
   };
   add("scanHeader", ScanHeaderJs);
-  add("swap", SwapJs);
+  add("swap", SwapJs<SwapElements>);
+  add("storeBigEndian", SwapJs<StoreBigEndian>);
   add("gather", GatherJs);
   add("scale", ScaleJs);
   add("unpackBits", UnpackBitsJs);
@@ -299,6 +507,13 @@ void RegisterCodec(Napi::Env env, Napi::Object exports) {
   add("gatherHeap", GatherHeapJs);
   add("checksum", ChecksumJs);
   add("checksumEncode", ChecksumEncodeJs);
+  add("checkTiles", CheckTilesJs);
+  add("decodeTiles", DecodeTilesJs);
+  add("decodeTilesAsync", DecodeTilesAsyncJs);
+  add("gzipClaim", GzipClaimJs);
+  add("gunzip", GunzipJs);
+  add("encodedRowBound", EncodedRowBoundJs);
+  add("encodeRows", EncodeRowsJs);
   exports.Set("codec", codec);
 }
 

@@ -12,14 +12,13 @@ namespace rampline {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Reverses the bytes of each element and then XORs the element with `flip`, which is 0 or the sign bit alone. In native
-// order the sign bit is the top bit of the last byte of an element.
-void SwapRun(const uint8_t* in, size_t count, int width, bool flipSign, uint8_t* out) {
+// Reverses the bytes of each element and inverts the top bit of its byte `flipByte` (counted in the output; -1: none).
+void SwapRun(const uint8_t* in, size_t count, int width, int flipByte, uint8_t* out) {
   HWY_ALIGN uint8_t order[16];
   HWY_ALIGN uint8_t flip[16];
   for (int i = 0; i < 16; ++i) {
     order[i] = static_cast<uint8_t>(i / width * width + (width - 1 - i % width));
-    flip[i] = flipSign && i % width == width - 1 ? 0x80 : 0;
+    flip[i] = i % width == flipByte ? 0x80 : 0;
   }
   const size_t bytes = count * static_cast<size_t>(width);
   size_t i = 0;
@@ -55,10 +54,7 @@ HWY_EXPORT(SwapRun);
 
 bool IsWidth(int width) { return width == 1 || width == 2 || width == 4 || width == 8; }
 
-}  // namespace
-
-Status SwapElements(const uint8_t* in, size_t inBytes, size_t count, int width, bool flipSign, uint8_t* out,
-                    size_t outBytes) {
+Status Swap(const uint8_t* in, size_t inBytes, size_t count, int width, int flipByte, uint8_t* out, size_t outBytes) {
   if (!IsWidth(width)) return Fail(Code::kUsage, "an element has 1, 2, 4 or 8 bytes", -1, 0, width);
   if (count > inBytes / static_cast<size_t>(width)) {
     return Fail(Code::kInput, "fewer bytes than the array needs", -1, static_cast<int64_t>(count) * width,
@@ -68,12 +64,25 @@ Status SwapElements(const uint8_t* in, size_t inBytes, size_t count, int width, 
     return Fail(Code::kUsage, "the output is shorter than the array", -1, static_cast<int64_t>(count) * width,
                 static_cast<int64_t>(outBytes));
   }
-  if (width == 1 && !flipSign) {
+  if (width == 1 && flipByte < 0) {
     if (in != out && count != 0) std::memcpy(out, in, count);
     return Ok();
   }
-  HWY_DYNAMIC_DISPATCH(SwapRun)(in, count, width, flipSign, out);
+  HWY_DYNAMIC_DISPATCH(SwapRun)(in, count, width, flipByte, out);
   return Ok();
+}
+
+}  // namespace
+
+// The sign is the top bit of an element's last byte in native order, and of its first byte in the file's.
+Status SwapElements(const uint8_t* in, size_t inBytes, size_t count, int width, bool flipSign, uint8_t* out,
+                    size_t outBytes) {
+  return Swap(in, inBytes, count, width, flipSign ? width - 1 : -1, out, outBytes);
+}
+
+Status StoreBigEndian(const uint8_t* in, size_t inBytes, size_t count, int width, bool flipSign, uint8_t* out,
+                      size_t outBytes) {
+  return Swap(in, inBytes, count, width, flipSign ? 0 : -1, out, outBytes);
 }
 
 Status GatherElements(const uint8_t* in, size_t inBytes, size_t rows, size_t stride, size_t offset, size_t repeat,

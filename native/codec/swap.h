@@ -16,7 +16,11 @@ namespace rampline {
 Status SwapElements(const uint8_t* in, size_t inBytes, size_t count, int width, bool flipSign, uint8_t* out,
                     size_t outBytes);
 
-// The same from strided rows: element j of row i lies at in[i * stride + offset + j * width]. Used for table columns.
+// The way back: native elements to big-endian ones, with the same convention.
+Status StoreBigEndian(const uint8_t* in, size_t inBytes, size_t count, int width, bool flipSign, uint8_t* out,
+                      size_t outBytes);
+
+// SwapElements from strided rows: element j of row i lies at in[i * stride + offset + j * width]. Used for table columns.
 Status GatherElements(const uint8_t* in, size_t inBytes, size_t rows, size_t stride, size_t offset, size_t repeat,
                       int width, bool flipSign, uint8_t* out, size_t outBytes);
 

@@ -4,4 +4,6 @@ export * from './limits.js';
 export * from './reader.js';
 export type { Column, ColumnFormat, FitsTable } from './table.js';
 export { columnFormats } from './table.js';
+export type { TileLayout } from './tiles.js';
 export type { PixelType } from './types.js';
+export * from './writer.js';

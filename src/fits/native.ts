@@ -38,7 +38,8 @@ export interface ScannedHeader {
 
 /** A tile-compressed image as its table's header describes it; native/codec/tile.h says what each field means. */
 export interface TileImageSpec {
-  readonly codec: 'rice' | 'gzip1' | 'gzip2' | 'none';
+  /** One of TILE_CODECS. */
+  readonly codec: number;
   readonly bitpix: number;
   /** ZNAXISn and ZTILEn, first axis first. */
   readonly axes: readonly number[];
@@ -56,7 +57,10 @@ export interface TileImageSpec {
   readonly scaleKeyword?: number | undefined;
   readonly zeroKeyword?: number | undefined;
   readonly blankKeyword?: number | undefined;
-  readonly quantize: 'none' | 'noDither' | 'dither1' | 'dither2';
+  /** 0 none, 1 and 2 SUBTRACTIVE_DITHER_1 and _2. */
+  readonly dither: number;
+  /** ZQUANTIZ = 'NONE'. */
+  readonly lossless: boolean;
   /** ZDITHER0, 1 to 10000. */
   readonly ditherSeed: number;
   readonly blockSize: number;
@@ -67,6 +71,9 @@ export interface TileImageSpec {
   /** Integers only: the unsigned convention. */
   readonly flipSign: boolean;
 }
+/** TileCodec of native/codec/tile.h. */
+export const TILE_CODECS = { rice: 0, gzip1: 1, gzip2: 2, none: 3 } as const;
+
 export interface TileColumn {
   readonly offset: number;
   readonly wide: boolean;
@@ -89,8 +96,16 @@ export interface CodecBinding {
     maxAxes: number,
     maxBytes: number,
   ): ScannedHeader;
-  /** Big-endian to native and back; `out` may be `bytes` itself. */
+  /** Big-endian to native; `out` may be `bytes` itself. */
   swap(bytes: AnyTypedArray, count: number, width: number, flipSign: boolean, out: AnyTypedArray): NativeStatus;
+  /** Native to big-endian. */
+  storeBigEndian(
+    values: AnyTypedArray,
+    count: number,
+    width: number,
+    flipSign: boolean,
+    out: AnyTypedArray,
+  ): NativeStatus;
   gather(
     bytes: Uint8Array,
     rows: number,
@@ -146,6 +161,26 @@ export interface CodecBinding {
   /** The ones' complement sum of `state` and bytes that begin `offset` bytes into the stream. */
   checksum(state: number, bytes: Uint8Array, offset: number): number;
   checksumEncode(value: number, complement: boolean): string;
+  /** Whether the bytes can hold the image that the spec describes; allocates nothing. */
+  checkTiles(spec: TileImageSpec, data: Uint8Array): { status: NativeStatus; pixels: number };
+  decodeTiles(spec: TileImageSpec, data: Uint8Array, out: AnyTypedArray): NativeStatus;
+  decodeTilesAsync(spec: TileImageSpec, data: Uint8Array, out: AnyTypedArray): Promise<NativeStatus>;
+  gzipClaim(bytes: Uint8Array): { status: NativeStatus; claimed: number };
+  gunzip(bytes: Uint8Array, out: Uint8Array): { status: NativeStatus; written: number; complete: boolean };
+  encodedRowBound(codec: number, rowPixels: number, width: number, blockSize: number): number;
+  encodeRows(
+    codec: number,
+    array: AnyTypedArray,
+    rows: number,
+    rowPixels: number,
+    width: number,
+    flipSign: boolean,
+    blockSize: number,
+    level: number,
+    scratch: Uint8Array,
+    lengths: BigInt64Array,
+    heap: Uint8Array,
+  ): { status: NativeStatus; written: number };
 }
 
 /** The codec functions of the addon, which is loaded on the first call. */

@@ -3,12 +3,13 @@
  * are there before memory is taken.
  */
 
-import { type ErrorContext, InputError, UsageError } from '../core/errors.js';
+import { type ErrorContext, InputError, RetriableError, UsageError } from '../core/errors.js';
 import { BLOCK_BYTES, Header } from './header.js';
-import { DEFAULT_LIMITS, type FitsLimits } from './limits.js';
+import { DEFAULT_LIMITS, type FitsLimits, INFLATE_FREE_BYTES } from './limits.js';
 import { type AnyTypedArray, type CodecBinding, check, loadCodec, type ScannedHeader } from './native.js';
 import { type ByteSource, memorySource, openSource } from './source.js';
 import { decodeAsciiTable, decodeBinTable, type FitsTable } from './table.js';
+import { isTileImage, restoreHeader, type TileLayout, tileLayout } from './tiles.js';
 import { arrayOver, BYTES_OF, decodedType, type PixelType, storedType } from './types.js';
 
 export interface ReadOptions {
@@ -33,16 +34,23 @@ export interface Hdu {
   readonly name: string;
   /** EXTVER, 1 where there is none. */
   readonly version: number;
+  /** Of a tile-compressed image: the image's own, as it was before compression. */
   readonly header: Header;
+  /** As it stands in the file; the same object as `header` unless the image is compressed. */
+  readonly storedHeader: Header;
+  /** ZCMPTYPE of a tile-compressed image. */
+  readonly compression?: string | undefined;
   /** Byte offsets in the file (in the inflated file for .gz). */
   readonly headerOffset: number;
   readonly dataOffset: number;
   /** Bytes of the data without padding: claimed, and present. They differ only with tolerateTruncated. */
   readonly dataBytes: number;
   readonly dataPresent: number;
-  /** Of the stored HDU: NAXIS1 first. */
+  /** NAXIS1 first; of the image where it is compressed. */
   readonly axes: readonly number[];
   readonly bitpix: number;
+  /** NAXIS1 first, of the HDU as stored. */
+  readonly storedAxes: readonly number[];
   readonly pcount: number;
   readonly gcount: number;
   /** The header's bytes as they stand in the file. */
@@ -82,10 +90,55 @@ export function openFits(source: string | Uint8Array, options: ReadOptions = {})
   const path = typeof source === 'string' ? source : undefined;
   const bytes = typeof source === 'string' ? openSource(source) : memorySource(source);
   try {
-    return new FitsFile(codec, path, bytes, limits, options);
+    return new FitsFile(codec, path, inflate(codec, path, bytes, limits), limits, options);
   } catch (error) {
     bytes.close();
     throw error;
+  }
+}
+
+const NOT_SUPPORTED: readonly [magic: string, what: string][] = [
+  ['\x1f\x9d', 'compress (.Z)'],
+  ['BZh', 'bzip2'],
+  ['\xfd7zXZ', 'xz'],
+  ['PK\x03\x04', 'zip'],
+];
+
+/** A gzip file becomes its contents in memory; other compressed files are named and refused. */
+function inflate(codec: CodecBinding, file: string | undefined, source: ByteSource, limits: FitsLimits): ByteSource {
+  const start = new Uint8Array(Math.min(6, source.size));
+  source.read(0, start);
+  const magic = Buffer.from(start).toString('latin1');
+  const other = NOT_SUPPORTED.find(([bytes]) => magic.startsWith(bytes));
+  if (other !== undefined) throw new InputError(`files compressed by ${other[1]} are not supported`, { file });
+  if (!magic.startsWith('\x1f\x8b')) return source;
+
+  const packed = source.view(0, source.size) ?? allocate(source.size, file);
+  if (source.view(0, 0) === undefined) source.read(0, packed);
+  const most = Math.min(limits.inflatedBytes, Math.max(INFLATE_FREE_BYTES, source.size * limits.inflateRatio));
+  const claim = codec.gzipClaim(packed);
+  check(claim.status, { file });
+  // The trailer holds the size of the last member only, so it is where to begin, not what to believe.
+  for (let room = Math.max(claim.claimed, BLOCK_BYTES); ; room = Math.min(room * 2, most)) {
+    if (room > most) {
+      throw new InputError(`the gzip file inflates to ${room} bytes, more than the limit of ${most}`, { file });
+    }
+    const out = allocate(room, file);
+    const result = codec.gunzip(packed, out);
+    check(result.status, { file });
+    if (result.complete) {
+      source.close();
+      return memorySource(out.subarray(0, result.written));
+    }
+    if (room === most) throw new InputError(`the gzip file inflates to more than the limit of ${most} bytes`, { file });
+  }
+}
+
+function allocate(bytes: number, file: string | undefined): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(bytes);
+  } catch (cause) {
+    throw new RetriableError(`no memory for ${bytes} bytes`, { file, cause });
   }
 }
 
@@ -182,8 +235,83 @@ export class FitsFile {
    * any other BSCALE or BZERO gives float32 (for 8 and 16 bits and float32) or float64.
    */
   readImage(which: Hdu | number | string, options: ImageOptions = {}): FitsImage {
+    const hdu = this.#image(which);
+    if (hdu.compression === undefined) return this.#plainImage(hdu, options);
+    const { layout, data } = this.readTiles(hdu, options);
+    const pixels = this.#tilePixels(hdu, layout, data, options);
+    check(this.#codec.decodeTiles(layout.spec, data, pixels), this.#context(hdu));
+    return this.#tileImage(hdu, layout, pixels, options);
+  }
+
+  /** As readImage; compressed tiles are decoded off the JavaScript thread. */
+  async readImageAsync(which: Hdu | number | string, options: ImageOptions = {}): Promise<FitsImage> {
+    const hdu = this.#image(which);
+    if (hdu.compression === undefined) return this.#plainImage(hdu, options);
+    const { layout, data } = this.readTiles(hdu, options);
+    const pixels = this.#tilePixels(hdu, layout, data, options);
+    check(await this.#codec.decodeTilesAsync(layout.spec, data, pixels), this.#context(hdu));
+    return this.#tileImage(hdu, layout, pixels, options);
+  }
+
+  /**
+   * The compressed tiles of an image and what a decoder must know of them, for those who decode rows themselves. The data
+   * are verified; the layout's geometry is not yet (native decoders check every access).
+   */
+  readTiles(
+    which: Hdu | number | string,
+    options: Pick<ImageOptions, 'scale'> = {},
+  ): { layout: TileLayout; data: Uint8Array } {
+    const hdu = this.#image(which);
+    if (hdu.compression === undefined) throw this.#error(hdu, `HDU ${hdu.index} is not tile-compressed`);
+    if (hdu.dataPresent < hdu.dataBytes) throw this.#error(hdu, 'the compressed image is cut short');
+    const layout = tileLayout(hdu.storedHeader, hdu.storedAxes, this.#context(hdu), options.scale ?? true);
+    return { layout, data: this.readData(hdu) };
+  }
+
+  #image(which: Hdu | number | string): Hdu {
     const hdu = this.#resolve(which);
     if (hdu.kind !== 'image') throw this.#error(hdu, `HDU ${hdu.index} is no image but a ${hdu.kind}`);
+    return hdu;
+  }
+
+  #memory(bytes: number, options: ImageOptions): ArrayBufferLike {
+    const buffer = options.allocate?.(bytes) ?? allocate(bytes, this.path).buffer;
+    if (buffer.byteLength < bytes) throw new UsageError(`allocate gave ${buffer.byteLength} bytes, not ${bytes}`);
+    return buffer;
+  }
+
+  /** Memory for the decoded tiles, taken only when the bytes present can hold them. */
+  #tilePixels(hdu: Hdu, layout: TileLayout, data: Uint8Array, options: ImageOptions): AnyTypedArray {
+    const { status, pixels } = this.#codec.checkTiles(layout.spec, data);
+    check(status, this.#context(hdu));
+    const bytes = pixels * BYTES_OF[layout.type];
+    if (bytes > this.limits.dataBytes) {
+      throw this.#error(hdu, `the image has ${bytes} bytes, more than the limit of ${this.limits.dataBytes}`);
+    }
+    const buffer = layout.scale === undefined ? this.#memory(bytes, options) : allocate(bytes, this.path).buffer;
+    return arrayOver(layout.type, buffer, 0, pixels);
+  }
+
+  #tileImage(hdu: Hdu, layout: TileLayout, pixels: AnyTypedArray, options: ImageOptions): FitsImage {
+    const { spec, scale, type } = layout;
+    const shape = [...spec.axes].reverse();
+    const unit = hdu.header.string('BUNIT', '');
+    const blank = spec.bitpix > 0 ? (hdu.header.integer('BLANK') ?? hdu.storedHeader.integer('ZBLANK')) : undefined;
+    if (scale === undefined) {
+      const zero = spec.flipSign ? spec.bzero : 0;
+      return { data: pixels, type, shape, scaled: false, unit, blank: unflip(blank, zero) };
+    }
+    const out = decodedType(spec.bitpix, scale.scale, scale.zero).type;
+    const data = arrayOver(out, this.#memory(pixels.length * BYTES_OF[out], options), 0, pixels.length);
+    const wide = out === 'f64';
+    check(
+      this.#codec.scale(pixels, pixels.length, spec.bitpix, scale.scale, scale.zero, blank, wide, data),
+      this.#context(hdu),
+    );
+    return { data, type: out, shape, scaled: true, unit };
+  }
+
+  #plainImage(hdu: Hdu, options: ImageOptions): FitsImage {
     const header = hdu.header;
     const apply = options.scale ?? true;
     const scale = apply ? header.number('BSCALE', 1) : 1;
@@ -197,26 +325,24 @@ export class FitsFile {
     const unit = header.string('BUNIT', '');
     const context = this.#context(hdu);
 
-    const memory = (bytes: number): ArrayBufferLike => {
-      const buffer = options.allocate?.(bytes) ?? new ArrayBuffer(bytes);
-      if (buffer.byteLength < bytes) throw new UsageError(`allocate gave ${buffer.byteLength} bytes, not ${bytes}`);
-      return buffer;
-    };
     // Where the file is on disk its bytes are read into the pixels' own memory and turned round in place.
-    const target = scaled ? new ArrayBuffer(hdu.dataBytes) : memory(hdu.dataBytes);
+    const target = scaled ? allocate(hdu.dataBytes, this.path).buffer : this.#memory(hdu.dataBytes, options);
     const bytes = new Uint8Array(target, 0, hdu.dataBytes);
     const inMemory = this.#source.view(hdu.dataOffset, hdu.dataPresent);
     if (inMemory === undefined) this.#source.read(hdu.dataOffset, bytes.subarray(0, hdu.dataPresent));
     const raw = inMemory ?? bytes.subarray(0, hdu.dataPresent);
     this.#verifyData(hdu, raw);
     const present = Math.floor(hdu.dataPresent / width);
-    if (present < count) this.warnings.push(`HDU ${hdu.index}: ${count - present} of ${count} pixels are missing`);
+    if (present < count) {
+      bytes.fill(0, present * width);
+      this.warnings.push(`HDU ${hdu.index}: ${count - present} of ${count} pixels are missing`);
+    }
     check(this.#codec.swap(raw, present, width, flipSign, bytes), context);
     if (!scaled) {
       const data = arrayOver(type, target, 0, count);
-      return { data, type, shape, scaled, unit, blank: unflip(blank, zero) };
+      return { data, type, shape, scaled, unit, blank: unflip(blank, flipSign ? zero : 0) };
     }
-    const data = arrayOver(type, memory(count * BYTES_OF[type]), 0, count);
+    const data = arrayOver(type, this.#memory(count * BYTES_OF[type], options), 0, count);
     check(this.#codec.scale(bytes, count, hdu.bitpix, scale, zero, blank, type === 'f64', data), context);
     return { data, type, shape, scaled, unit };
   }
@@ -230,7 +356,7 @@ export class FitsFile {
     if (hdu.dataPresent < hdu.dataBytes) throw this.#error(hdu, 'the table is cut short');
     const data = this.readData(hdu);
     const decode = hdu.kind === 'bintable' ? decodeBinTable : decodeAsciiTable;
-    return decode(this.#codec, hdu, data, this.#context(hdu), columns);
+    return decode(this.#codec, { header: hdu.header, axes: hdu.storedAxes }, data, this.#context(hdu), columns);
   }
 
   #resolve(which: Hdu | number | string): Hdu {
@@ -248,7 +374,7 @@ export class FitsFile {
   #bytes(offset: number, length: number): Uint8Array {
     const view = this.#source.view(offset, length);
     if (view !== undefined) return view;
-    const bytes = new Uint8Array(length);
+    const bytes = allocate(length, this.path);
     this.#source.read(offset, bytes);
     return bytes;
   }
@@ -267,21 +393,26 @@ export class FitsFile {
         throw new InputError(`more than ${this.limits.hdus} HDUs, which is the limit`, { file: this.path, offset });
       }
       const { scan, bytes } = this.#scanHeader(offset, index);
-      const header = Header.fromScan(bytes, scan);
-      this.warnings.push(...header.warnings.map((warning) => `HDU ${index}: ${warning}`));
+      const stored = Header.fromScan(bytes, scan);
+      const compressed = scan.kind === 2 && isTileImage(stored);
+      const header = compressed ? restoreHeader(stored) : stored;
+      this.warnings.push(...stored.warnings.map((warning) => `HDU ${index}: ${warning}`));
       const dataOffset = offset + scan.headerBytes;
       hdus.push({
         index,
-        kind: KINDS[scan.kind]!,
+        kind: compressed ? 'image' : KINDS[scan.kind]!,
         name: header.string('EXTNAME', '').trimEnd(),
         version: header.number('EXTVER', 1),
         header,
+        storedHeader: stored,
+        compression: compressed ? stored.string('ZCMPTYPE', '').trim() : undefined,
         headerOffset: offset,
         dataOffset,
         dataBytes: scan.dataBytes,
         dataPresent: scan.dataPresent,
-        axes: scan.axes,
-        bitpix: scan.bitpix,
+        axes: compressed ? imageAxes(stored, this.limits.axes) : scan.axes,
+        bitpix: compressed ? stored.number('ZBITPIX', 0) : scan.bitpix,
+        storedAxes: scan.axes,
         pcount: scan.pcount,
         gcount: scan.gcount,
         headerBytes: bytes,
@@ -341,8 +472,8 @@ export class FitsFile {
   }
 
   #checksums(hdu: Hdu, bytes: number, sumOfData: () => number): { checksum: ChecksumState; datasum: ChecksumState } {
-    const datasum = /^\d{1,10}$/.exec(hdu.header.string('DATASUM', '').trim())?.[0];
-    const hasChecksum = hdu.header.string('CHECKSUM', '').trim() !== '';
+    const datasum = /^\d{1,10}$/.exec(hdu.storedHeader.string('DATASUM', '').trim())?.[0];
+    const hasChecksum = hdu.storedHeader.string('CHECKSUM', '').trim() !== '';
     const state = { checksum: 'absent' as ChecksumState, datasum: 'absent' as ChecksumState };
     if (datasum !== undefined || hasChecksum) {
       let sum = sumOfData();
@@ -361,6 +492,12 @@ export class FitsFile {
     this.#verified.set(hdu.index, state);
     return state;
   }
+}
+
+/** ZNAXISn as they stand; whether they can be true is asked when the image is read. */
+function imageAxes(header: Header, most: number): number[] {
+  const naxis = Math.min(Math.max(header.number('ZNAXIS', 0), 0), most);
+  return Array.from({ length: naxis }, (_, i) => header.number(`ZNAXIS${i + 1}`, 0));
 }
 
 /** BLANK is a stored value; what the caller sees is the value after the unsigned convention. */

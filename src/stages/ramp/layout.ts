@@ -47,7 +47,7 @@ interface ImageFacts {
 }
 
 function factsOf(hdu: Hdu): ImageFacts | undefined {
-  const h = hdu.header;
+  const h = hdu.storedHeader;
   const compressed = h.logical('ZIMAGE', false);
   const key = (name: string) => (compressed ? `Z${name}` : name);
   const isImage = compressed || hdu.kind === 'image';
@@ -61,7 +61,7 @@ function factsOf(hdu: Hdu): ImageFacts | undefined {
 
 /** The image as the native source can decode it, or the reason why it cannot. */
 function nativeImage({ hdu, compressed, bitpix, cols }: ImageFacts): NativeImage | string {
-  const h = hdu.header;
+  const h = hdu.storedHeader;
   const common = { hdu: hdu.index, compressed, dataOffset: hdu.dataOffset, dataBytes: hdu.dataBytes };
   if (!compressed) {
     const none = { tableRowBytes: 0, descriptor: 0, wideDescriptor: false, heapOffset: 0, blockSize: 32 };
