@@ -30,6 +30,7 @@ export { loadRampCalibrations, type RampCalibrations } from '../../calib/ramp.js
 export { rampChain, rampChainDescription, rampSteps } from './chain.js';
 export { rampLayout } from './layout.js';
 export { RAMP_DEFAULTS, type RampOptions, rampOptions } from './options.js';
+export { RAMP_SCHEMA, type RampProduct, rampParameters, rampProduct } from './product.js';
 
 /** Exposures of at most this many reads are reduced by correlated double sampling (upstream's "dcs"). */
 const DCS_READS = 5;
