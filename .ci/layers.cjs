@@ -9,6 +9,7 @@ const ROOMS = {
   instruments: ['core'],
   stages: ['core', 'engine', 'fits', 'calib'],
   simulate: ['core', 'engine', 'fits', 'store', 'instruments'],
+  night: ['core', 'engine', 'fits', 'store', 'calib', 'instruments', 'stages', 'simulate'],
 };
 // Which room may use which npm package; a package that is not named here is used by none.
 const PACKAGES = { commander: 'cli', piscina: 'engine' };

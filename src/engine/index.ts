@@ -6,3 +6,4 @@ export { KERNELS } from './generated/kernels.js';
 export type * from './kernel.js';
 export * from './memory.js';
 export { checkParams } from './params.js';
+export * from './pool.js';

@@ -1,5 +1,6 @@
 /** FITS: header model, reader and writer. */
 export * from './header.js';
+export * from './inspect.js';
 export * from './limits.js';
 export * from './reader.js';
 export type { Column, ColumnFormat, FitsTable } from './table.js';

@@ -127,6 +127,19 @@ export class Store {
     }
   }
 
+  /**
+   * Proves that files can be made durable here: a small temporary file goes all the way but the last step, and is removed.
+   * @throws StorageError
+   */
+  async probe(): Promise<void> {
+    const path = this.pathOf('probe');
+    await this.#prepareFor(path);
+    const staged = await this.#stage(path, [Buffer.from('probe', 'utf8')]);
+    const failure = await this.#discard([staged], undefined, path);
+    if (failure !== undefined) throw failure;
+    await this.#syncDirectory(this.directory);
+  }
+
   /** `writeFile` of indented JSON. Throws BugError for what JSON cannot carry exactly (NaN, undefined). */
   async writeJson(name: string, value: unknown): Promise<FileHash> {
     canonicalJson(value);

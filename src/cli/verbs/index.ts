@@ -1,0 +1,20 @@
+/** All verbs, in the order of the help. */
+import type { Command } from 'commander';
+import type { Define } from '../reply.js';
+import { defineBench } from './bench.js';
+import { defineDiff } from './diff.js';
+import { defineDoctor } from './doctor.js';
+import { defineInspect } from './inspect.js';
+import { defineKernels } from './kernels.js';
+import { defineVerify } from './verify.js';
+import { defineView } from './view.js';
+
+export function defineVerbs(program: Command, define: Define): void {
+  defineInspect(program, define);
+  defineView(program, define);
+  defineVerify(program, define);
+  defineDiff(program, define);
+  defineKernels(program, define);
+  defineDoctor(program, define);
+  defineBench(program, define);
+}
