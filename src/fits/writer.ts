@@ -20,6 +20,11 @@ export interface ImageInput {
   readonly header?: Header | readonly CardInput[] | undefined;
   /** Row tiles, lossless. RICE_1 for integers, GZIP_2 for any type but 64-bit integers. The primary HDU cannot be compressed. */
   readonly compress?: 'RICE_1' | 'GZIP_2' | undefined;
+  /**
+   * For compressed images: where the image stood before compression. The HDU then says so, and carries the checksums that
+   * the image had there (ZHECKSUM, ZDATASUM), as fpack leaves it; a primary HDU goes back to its place on unpacking.
+   */
+  readonly was?: 'primary' | 'extension' | undefined;
 }
 
 export interface ColumnInput {
@@ -49,6 +54,11 @@ export type HduInput = ({ readonly kind?: 'image' } & ImageInput) | ({ readonly 
 
 /** Level of deflate in GZIP_2 tiles: libdeflate's 1 is within a few percent of 6 on shuffled pixels at half the time. */
 const DEFLATE_LEVEL = 1;
+// A compressed image keeps these, so that unpacking gives back the very cards.
+const BITPIX_COMMENT = 'bits of a stored value';
+const CHECKSUM_COMMENTS = { CHECKSUM: 'HDU checksum', DATASUM: 'data unit checksum' } as const;
+const PRIMARY_COMMENT = 'conforms to FITS standard 4.0';
+const EXTEND_COMMENT = 'extensions may follow';
 const RICE_BLOCK = 32; // what fpack writes
 const STRUCTURAL =
   /^(SIMPLE|XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|GROUPS|EXTEND|BLOCKED|TFIELDS|THEAP|(TTYPE|TFORM|TUNIT|TDIM|TNULL|TSCAL|TZERO|TDISP)\d+|BSCALE|BZERO|BLANK|EXTNAME|EXTVER|CHECKSUM|DATASUM|ZIMAGE|ZTABLE|ZCMPTYPE|ZBITPIX|ZNAXIS\d*|ZTILE\d+|ZNAME\d+|ZVAL\d+|ZQUANTIZ|ZDITHER0|ZSIMPLE|ZTENSION|ZEXTEND|ZBLOCKED|ZPCOUNT|ZGCOUNT|ZHECKSUM|ZDATASUM|ZSCALE|ZZERO|ZBLANK|END|CONTINUE)$/;
@@ -120,13 +130,13 @@ function encodeImage(codec: CodecBinding, input: ImageInput, primary: boolean): 
   const shape = shapeOf(input);
   const fits = FITS_OF[input.data === undefined ? 'u8' : typeOfArray(input.data)];
   const header = new Header();
-  if (primary) header.set('SIMPLE', true, 'conforms to FITS standard 4.0');
+  if (primary) header.set('SIMPLE', true, PRIMARY_COMMENT);
   else header.set('XTENSION', 'IMAGE', 'image extension');
-  header.set('BITPIX', fits.bitpix, 'bits of a stored value');
+  header.set('BITPIX', fits.bitpix, BITPIX_COMMENT);
   header.set('NAXIS', shape.length, 'number of axes');
   setAxes(header, 'NAXIS', shape);
   if (primary) {
-    header.set('EXTEND', true, 'extensions may follow');
+    header.set('EXTEND', true, EXTEND_COMMENT);
   } else {
     header.set('PCOUNT', 0, 'no parameters');
     header.set('GCOUNT', 1, 'one group');
@@ -212,12 +222,18 @@ function encodeTiles(
   header.set('TTYPE1', 'COMPRESSED_DATA', 'compressed tiles');
   header.set('TFORM1', `1${wide ? 'Q' : 'P'}B(${longest})`, 'variable-length array of bytes');
   header.set('ZIMAGE', true, 'this table is a compressed image');
-  header.set('ZTENSION', 'IMAGE', 'the image is an extension');
-  header.set('ZBITPIX', fits.bitpix, 'bits of a pixel');
+  const wasPrimary = input.was === 'primary';
+  if (wasPrimary) header.set('ZSIMPLE', true, PRIMARY_COMMENT);
+  else header.set('ZTENSION', 'IMAGE', 'image extension');
+  header.set('ZBITPIX', fits.bitpix, BITPIX_COMMENT);
   header.set('ZNAXIS', shape.length, 'number of axes');
   setAxes(header, 'ZNAXIS', shape);
-  header.set('ZPCOUNT', 0, 'PCOUNT of the image');
-  header.set('ZGCOUNT', 1, 'GCOUNT of the image');
+  if (wasPrimary) {
+    header.set('ZEXTEND', true, EXTEND_COMMENT);
+  } else {
+    header.set('ZPCOUNT', 0, 'no parameters');
+    header.set('ZGCOUNT', 1, 'one group');
+  }
   setAxes(
     header,
     'ZTILE',
@@ -234,9 +250,22 @@ function encodeTiles(
   setScaling(header, fits.bzero);
   finishHeader(header, input);
   carryCards(header, input.header);
+  if (input.was !== undefined) {
+    const plain = encodeImage(codec, input, wasPrimary)[0]!;
+    for (const [keyword, value, comment] of checksumCards(plain)) header.set(keyword, value, comment);
+  }
   const table = new Uint8Array(descriptors.buffer);
   const filled = heap.slice(0, result.written); // lets the spare memory go
   return withChecksums(codec, header, [table, filled, zeros(-(table.length + filled.length))]);
+}
+
+/** ZHECKSUM and ZDATASUM of a compressed image from the header bytes of the image as it stood. */
+function checksumCards(header: Uint8Array): [string, string, string][] {
+  const text = new TextDecoder('latin1').decode(header);
+  return (['CHECKSUM', 'DATASUM'] as const).map((keyword) => {
+    const value = new RegExp(`${keyword.padEnd(8)}= '([^']*)'`).exec(text)?.[1] ?? '';
+    return [keyword === 'CHECKSUM' ? 'ZHECKSUM' : 'ZDATASUM', value.trim(), CHECKSUM_COMMENTS[keyword]];
+  });
 }
 
 interface EncodedColumn {
@@ -441,8 +470,8 @@ function withChecksums(codec: CodecBinding, header: Header, data: readonly Uint8
   if (header.records().some((record) => record.startsWith('CONTINUE')) && !header.has('LONGSTRN')) {
     header.set('LONGSTRN', 'OGIP 1.0', 'long strings are used');
   }
-  header.set('CHECKSUM', '0'.repeat(16), 'HDU checksum');
-  header.set('DATASUM', String(sum), 'data unit checksum');
+  header.set('CHECKSUM', '0'.repeat(16), CHECKSUM_COMMENTS.CHECKSUM);
+  header.set('DATASUM', String(sum), CHECKSUM_COMMENTS.DATASUM);
   const total = codec.checksum(sum, header.toBytes(), 0);
   header.set('CHECKSUM', codec.checksumEncode(total, true));
   return [header.toBytes(), ...data.filter((chunk) => chunk.length > 0)];

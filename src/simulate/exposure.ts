@@ -21,9 +21,9 @@ import { KNOTS_PER_LINE, OneOverF, OUTPUTS } from './noise.js';
 import { COLUMNS, type ExposureType, FIBRES, INTERNAL_FLAT, makeScene, PROFILE_SAMPLES } from './scene.js';
 
 /** Raw counts of the reference pixels [DN]: leaves room for the full wells below the converter's end. */
-const BIAS_LEVEL = 9000;
+export const BIAS_LEVEL = 9000;
 /** Fixed differences of the outputs [DN]. */
-const OUTPUT_OFFSET = [120, -60, 35, -95, 10];
+export const OUTPUT_OFFSET = [120, -60, 35, -95, 10];
 const DRIFT_COMMON_DN = 8;
 const DRIFT_OUTPUT_DN = 2;
 /** Of the whole spectrum from mHz to kHz: about 1.5 DN in each decade of frequency. */
@@ -58,8 +58,15 @@ export interface ExposurePlan {
 const TELE_NUMBER = { apo: 1, lco: 2 } as const;
 const CHIP_NUMBER = { a: 1, b: 2, c: 3 } as const;
 
-/** What to do with a read. */
-export type ReadVisitor = (read: number, counts: Uint16Array) => Promise<void> | void;
+/** A read as it comes; its memory is used again two reads later. */
+export interface MockRead {
+  /** 0-based. */
+  readonly read: number;
+  /** [rows][READ_COLUMNS] */
+  readonly counts: Uint16Array;
+  /** Counts of the read before, where that was wanted too. */
+  readonly before: Uint16Array;
+}
 
 export class MockExposure {
   readonly plan: ExposurePlan;
@@ -72,6 +79,7 @@ export class MockExposure {
   readonly levels: readonly (readonly number[])[];
   readonly #seed: Seed;
   readonly #charge: Float32Array;
+  readonly #counts: readonly Uint16Array[];
   readonly #knots: Float32Array;
   readonly #deviates: Float32Array;
 
@@ -82,6 +90,7 @@ export class MockExposure {
     this.pedestal = pedestal;
     this.#seed = seed;
     this.#charge = new Float32Array(plan.rows * READ_COLUMNS);
+    this.#counts = [new Uint16Array(plan.rows * READ_COLUMNS), new Uint16Array(plan.rows * READ_COLUMNS)];
     this.#knots = new Float32Array(plan.rows * OUTPUTS * KNOTS_PER_LINE);
     this.#deviates = new Float32Array(plan.effects.oneOverF ? plan.rows * AMPLIFIER_COLUMNS : 0);
     this.jumps = makeJumps(plan, seed);
@@ -99,12 +108,8 @@ export class MockExposure {
     return new MockExposure(plan, seed, detector, rate, pedestal);
   }
 
-  /** Runs the exposure from the reset and calls `visit` for the reads that `wanted` accepts. The buffer is used again. */
-  async expose(
-    counts: readonly [Uint16Array, Uint16Array],
-    wanted: (read: number) => boolean,
-    visit: ReadVisitor,
-  ): Promise<void> {
+  /** Runs the exposure from the reset and yields the reads that `wanted` accepts. One run at a time. */
+  async *expose(wanted: (read: number) => boolean): AsyncGenerator<MockRead> {
     const { plan, detector } = this;
     const { rows, effects, threads } = plan;
     this.#charge.fill(0);
@@ -132,7 +137,7 @@ export class MockExposure {
         );
         oneOverF.lines(this.#deviates, AMPLIFIER_COLUMNS, this.#knots, rows);
       }
-      const into = counts[read % 2] as Uint16Array;
+      const into = this.#counts[read % 2] as Uint16Array;
       const seeds = { ...seedParams(this.#seed), read };
       const photons = {
         kernel: 'mock-photons',
@@ -168,7 +173,7 @@ export class MockExposure {
         steps: isWanted ? [photons, readOut] : [photons],
         options: { threads, strip: AMPLIFIER_COLUMNS, rows, cols },
       });
-      if (isWanted) await visit(read, into);
+      if (isWanted) yield { read, counts: into, before: this.#counts[(read + 1) % 2] as Uint16Array };
     }
   }
 }

@@ -2,10 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../core/addon.js';
-import { exp10 } from './math.js';
+import type { Chip, Telescope } from '../core/product.js';
 
-export type Telescope = 'apo' | 'lco';
-export type Chip = 'a' | 'b' | 'c';
+export type { Chip, Telescope };
+
+import { exp10 } from './math.js';
 
 /** One chip at one telescope; 0-based pixels, vacuum Angstrom. */
 export interface ChipFigures {

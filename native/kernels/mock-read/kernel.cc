@@ -28,9 +28,8 @@ HWY_INLINE void ReadOut(D d, const Row& row, int64_t x, float decay, float level
   const hn::RebindToUnsigned<D> du;
   const hn::Rebind<uint16_t, D> d16;
   const auto one = hn::Set(d, 1.0f), two = hn::Set(d, 2.0f), three = hn::Set(d, 3.0f);
-  auto linear =
+  const auto linear =
       hn::Add(hn::Div(hn::LoadU(d, row.charge + x), hn::LoadU(d, row.gain + x)), hn::LoadU(d, row.pedestal + x));
-  linear = hn::Add(linear, hn::Mul(hn::LoadU(d, row.reset + x), hn::Set(d, decay)));
   const auto c2 = hn::LoadU(d, row.c2 + x), c3 = hn::LoadU(d, row.c3 + x);
   auto m = linear;
   for (int step = 0; step < 3; step++) {
@@ -41,6 +40,7 @@ HWY_INLINE void ReadOut(D d, const Row& row, int64_t x, float decay, float level
   }
   const auto well = hn::LoadU(d, row.well + x);
   m = hn::IfThenElse(hn::Lt(m, well), m, well);
+  m = hn::Add(m, hn::Mul(hn::LoadU(d, row.reset + x), hn::Set(d, decay)));
   auto v = hn::Add(hn::Add(m, hn::Set(d, level)), hn::LoadU(d, line));
   v = hn::Add(v, hn::Mul(hn::LoadU(d, row.noise + x), rnd::Normal(d, hn::LoadU(du, bits))));
   v = hn::IfThenElse(hn::Gt(v, hn::Zero(d)), v, hn::Zero(d));

@@ -39,11 +39,10 @@ Status Reference(const KernelCall& call) {
         Line(knots.at(0, row), output, line);
         made = segment;
       }
-      float linear = value(kCharge, row, x) / value(kGain, row, x) + value(kPedestal, row, x);
-      linear = linear + value(kReset, row, x) * p.decay;
+      const float linear = value(kCharge, row, x) / value(kGain, row, x) + value(kPedestal, row, x);
       const float m = Respond(linear, value(kC2, row, x), value(kC3, row, x));
       const float well = value(kWell, row, x);
-      float v = (m < well ? m : well) + level.data[output];
+      float v = ((m < well ? m : well) + value(kReset, row, x) * p.decay) + level.data[output];
       v = v + line[column % kAmplifierColumns];
       v = v + value(kNoise, row, x) * random::Normal(bits[column % random::kSegment]);
       v = v > 0.0f ? v : 0.0f;

@@ -1,0 +1,150 @@
+/**
+ * The mock detector: raw APOGEE exposures with truth beside them. Other rooms import from here alone.
+ *
+ * The same options give the same bytes on every machine, for every CPU target and any number of threads.
+ */
+
+import { UsageError } from '../core/errors.js';
+import type { Chip, Telescope } from '../core/product.js';
+import { KERNELS } from '../engine/index.js';
+import { apogee } from '../instruments/apogee/index.js';
+import { openStore, type ProductRecord } from '../store/index.js';
+import { ALL_EFFECTS, BORDER, type Effects, FULL_ROWS } from './detector.js';
+import { type ExposurePlan, MockExposure } from './exposure.js';
+import { apzChunks, calibrationFiles, rawChunks, truthChunks } from './files.js';
+import { EXPOSURE_TYPES, type ExposureType } from './scene.js';
+
+export { ALL_EFFECTS, BAD_DEAD, BAD_HOT, BAD_LOW_WELL, BAD_NOISY, type Effects, NO_EFFECTS } from './detector.js';
+export { type ExposurePlan, type Jump, MockExposure, type MockRead } from './exposure.js';
+export { EXPOSURE_TYPES, type ExposureType } from './scene.js';
+
+export interface SimulateOptions {
+  readonly tele: Telescope;
+  readonly chip: Chip;
+  /** Night, and number of the exposure in it (0 to 9999). */
+  readonly mjd: number;
+  readonly exposure: number;
+  /** Default 'object'. */
+  readonly type?: ExposureType;
+  /** 1 to 1000; default 47. */
+  readonly reads?: number;
+  /** Rows of the detector, reference border included: 16 to 2048, default 2048. Fewer make a quick strip. */
+  readonly rows?: number;
+  /** Whole number below 2^53; default 1. */
+  readonly seed?: number;
+  /** Which detector: exposures with the same one share their calibrations. Default 1. */
+  readonly detectorSeed?: number;
+  /** Switches that differ from "everything on". */
+  readonly effects?: Partial<Effects>;
+  /** 'apz': compressed differences, as the archive holds them; 'raw': the reads as they stand. Default 'apz'. */
+  readonly format?: 'apz' | 'raw';
+  /** Directory for the files. */
+  readonly output: string;
+  /** Also write truth-NAME.fits; default true. */
+  readonly truth?: boolean;
+  /** Also write calib/KIND-TELE-CHIP.fits; default true. */
+  readonly calibrations?: boolean;
+  readonly threads?: number;
+}
+
+export interface SimulateResult {
+  /** Names relative to `output`. */
+  readonly raw: string;
+  readonly truth: string | undefined;
+  readonly calibrations: readonly string[];
+  readonly rawBytes: number;
+  readonly bitsPerPixel: number;
+  readonly jumps: number;
+  readonly seconds: number;
+}
+
+function wholeNumber(name: string, value: number, low: number, high: number): void {
+  if (!Number.isSafeInteger(value) || value < low || value > high) {
+    throw new UsageError(`expected ${name} to be a whole number in [${low}, ${high}], received ${value}`);
+  }
+}
+
+/**
+ * Options with their defaults, checked.
+ * @throws UsageError naming the option
+ */
+export function planExposure(options: Omit<SimulateOptions, 'output'>): ExposurePlan {
+  const { tele, chip, mjd, exposure } = options;
+  const { type = 'object', reads = 47, rows = FULL_ROWS, seed = 1, detectorSeed = 1, threads = 1 } = options;
+  if (!['apo', 'lco'].includes(tele))
+    throw new UsageError(`expected the telescope to be apo or lco, received "${tele}"`);
+  if (!['a', 'b', 'c'].includes(chip)) throw new UsageError(`expected the chip to be a, b or c, received "${chip}"`);
+  if (!EXPOSURE_TYPES.includes(type)) {
+    throw new UsageError(`expected the type to be one of ${EXPOSURE_TYPES.join(', ')}, received "${type}"`);
+  }
+  // The eight digits of a file name begin at MJD 55562 and end 9999 nights later.
+  wholeNumber('the MJD', mjd, 55562, 65561);
+  wholeNumber('the exposure', exposure, 0, 9999);
+  wholeNumber('reads', reads, 1, 1000);
+  wholeNumber('rows', rows, 4 * BORDER, FULL_ROWS);
+  wholeNumber('the seed', seed, 0, Number.MAX_SAFE_INTEGER);
+  wholeNumber('the detector seed', detectorSeed, 0, Number.MAX_SAFE_INTEGER);
+  wholeNumber('threads', threads, 1, 1024);
+  const effects = { ...ALL_EFFECTS, ...options.effects };
+  for (const [name, value] of Object.entries(effects)) {
+    if (!(name in ALL_EFFECTS)) {
+      throw new UsageError(`no effect "${name}"; there are ${Object.keys(ALL_EFFECTS).join(', ')}`);
+    }
+    const isRate = name === 'cosmicRays' && typeof value === 'number' && value >= 0 && value <= 1e5;
+    if (typeof value !== 'boolean' && !isRate)
+      throw new UsageError(`effect ${name}: expected true or false, received ${value}`);
+  }
+  return { tele, chip, mjd, exposure, type, reads, rows, seed, detectorSeed, effects, threads };
+}
+
+/**
+ * Simulates one exposure of one chip and writes it through the store.
+ * @throws UsageError for an option, StorageError when the disk fails
+ */
+export async function simulateExposure(options: SimulateOptions): Promise<SimulateResult> {
+  const began = performance.now();
+  const plan = planExposure(options);
+  const { format = 'apz' } = options;
+  if (format !== 'apz' && format !== 'raw')
+    throw new UsageError(`expected the format to be apz or raw, received "${format}"`);
+  const store = await openStore(options.output);
+  const exposure = await MockExposure.make(plan);
+  const raw = apogee.rawName(plan, format === 'apz' ? 'apz' : 'fits');
+  const record = recordOf(plan, format);
+  const entry = await store.writeProduct(raw, format === 'apz' ? apzChunks(exposure) : rawChunks(exposure), record);
+  let truth: string | undefined;
+  if (options.truth ?? true) {
+    truth = `truth-${raw.replace(/\.[a-z]+$/, '')}.fits`;
+    await store.writeProduct(truth, truthChunks(exposure), { ...record, schema: 'rampline-truth/1' });
+  }
+  const calibrations: string[] = [];
+  if (options.calibrations ?? true) {
+    for (const file of calibrationFiles(exposure)) {
+      const name = `calib/${file.name}`;
+      await store.writeProduct(name, file.hdus(), { ...record, schema: 'rampline-calibration/1' });
+      calibrations.push(name);
+    }
+  }
+  return {
+    raw,
+    truth,
+    calibrations,
+    rawBytes: entry.bytes,
+    bitsPerPixel: (entry.bytes * 8) / (plan.reads * plan.rows * apogee.geometry.readCols),
+    jumps: exposure.jumps.length,
+    seconds: (performance.now() - began) / 1000,
+  };
+}
+
+function recordOf(plan: ExposurePlan, format: string): ProductRecord {
+  const { threads: _threads, effects, ...parameters } = plan;
+  const kernels = Object.fromEntries(KERNELS.filter((k) => k.stage === 'simulate').map((k) => [k.name, k.hash]));
+  return {
+    schema: `rampline-mock-${format}/1`,
+    software: 'rampline simulate',
+    inputs: [],
+    calibrations: [],
+    parameters: { ...parameters, effects: { ...effects } },
+    kernels,
+  };
+}
