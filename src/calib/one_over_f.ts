@@ -42,10 +42,11 @@ const SHORTEST = 64;
 type Complex = readonly [number, number];
 const times = (a: Complex, b: Complex): Complex => [a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]];
 const minus = (a: Complex, b: Complex): Complex => [a[0] - b[0], a[1] - b[1]];
+const size = (a: Complex): number => Math.hypot(a[0], a[1]);
 const conjugate = (a: Complex): Complex => [a[0], -a[1]];
 const over = (a: Complex, b: Complex): Complex => {
-  const size = b[0] * b[0] + b[1] * b[1];
-  return [(a[0] * b[0] + a[1] * b[1]) / size, (a[1] * b[0] - a[0] * b[1]) / size];
+  const square = b[0] * b[0] + b[1] * b[1];
+  return [(a[0] * b[0] + a[1] * b[1]) / square, (a[1] * b[0] - a[0] * b[1]) / square];
 };
 
 /** Radix-2 transform in place (Cooley and Tukey 1965); the length is a power of two. */
@@ -60,12 +61,12 @@ function transform(re: Float64Array, im: Float64Array): void {
       [im[i], im[j]] = [im[j] as number, im[i] as number];
     }
   }
-  for (let size = 2; size <= n; size *= 2) {
-    const half = size / 2;
+  for (let span = 2; span <= n; span *= 2) {
+    const half = span / 2;
     for (let k = 0; k < half; k++) {
-      const c = Math.cos((-2 * Math.PI * k) / size);
-      const s = Math.sin((-2 * Math.PI * k) / size);
-      for (let i = k; i < n; i += size) {
+      const c = Math.cos((-2 * Math.PI * k) / span);
+      const s = Math.sin((-2 * Math.PI * k) / span);
+      for (let i = k; i < n; i += span) {
         const j = i + half;
         const tr = (re[j] as number) * c - (im[j] as number) * s;
         const ti = (re[j] as number) * s + (im[j] as number) * c;
@@ -199,7 +200,7 @@ function solveRow(matrix: readonly (readonly Complex[])[], right: readonly Compl
     const row = a[p] as Complex[];
     const pivot = row[p] as Complex;
     // Positive definite matrices need no exchange of rows; what is left of a dependent reference is rounding.
-    if (!(Math.hypot(...pivot) > 1e-9 * Math.hypot(...(matrix[p]?.[p] as Complex)))) return undefined;
+    if (!(size(pivot) > 1e-9 * size((matrix[p] as readonly Complex[])[p] as Complex))) return undefined;
     for (let i = 0; i < n; i++) {
       if (i === p) continue;
       const other = a[i] as Complex[];
@@ -253,7 +254,7 @@ export function fitOneOverFWeights(darks: readonly RowMeans[], rowSeconds: numbe
     const chance = SIGNIFICANCE / (spectra.count[from] as number);
     for (let a = 0; a < AMPLIFIERS; a++) {
       const power = spectra.power[from * SIGNALS + REFERENCES + a] as number;
-      const fit = (references: readonly number[]) => {
+      const solve = (references: readonly number[]) => {
         const right = references.map((j) => entry(REFERENCES + a, j));
         const solved = solveRow(
           references.map((i) => references.map((j) => entry(i, j))),
@@ -263,8 +264,8 @@ export function fitOneOverFWeights(darks: readonly RowMeans[], rowSeconds: numbe
         const part = solved.reduce((sum, w, i) => sum + times(w, conjugate(right[i] as Complex))[0], 0) / power;
         return { weights: solved, part };
       };
-      const output = fit([0]);
-      const all = fit([0, 1, 2]);
+      const output = solve([0]);
+      const all = solve([0, 1, 2]);
       let best = all.part - output.part > 2 * chance ? all : output;
       if (best.part <= best.weights.length * chance) best = { weights: [], part: 0 };
       best.weights.forEach((w, j) => {

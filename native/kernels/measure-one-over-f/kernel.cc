@@ -134,17 +134,19 @@ Filter MakeFilter(const float* weights, int64_t amplifier, int64_t reference, in
 // at negative frequencies, it filters both without taking them apart.
 void AddFiltered(const Filter& filter, int64_t length, const double* re, const double* im, double* noiseRe,
                  double* noiseIm) {
-  const auto add = [&](int64_t m, double fr, double fi) {
-    for (int64_t b = m * kBatch; b < (m + 1) * kBatch; b++) {
-      noiseRe[b] += fr * re[b] - fi * im[b];
-      noiseIm[b] += fr * im[b] + fi * re[b];
+  const auto add = [](double fr, double fi, const double* HWY_RESTRICT r, const double* HWY_RESTRICT i,
+                      double* HWY_RESTRICT nr, double* HWY_RESTRICT ni) {
+    for (int64_t b = 0; b < kBatch; b++) {
+      nr[b] += fr * r[b] - fi * i[b];
+      ni[b] += fr * i[b] + fi * r[b];
     }
   };
   for (int64_t m = 1; 2 * m < length; m++) {
     const double fr = filter.re[static_cast<size_t>(m)], fi = filter.im[static_cast<size_t>(m)];
     if (fr == 0 && fi == 0) continue;
-    add(m, fr, fi);
-    add(length - m, fr, -fi);
+    const int64_t at = m * kBatch, mirror = (length - m) * kBatch;
+    add(fr, fi, re + at, im + at, noiseRe + at, noiseIm + at);
+    add(fr, -fi, re + mirror, im + mirror, noiseRe + mirror, noiseIm + mirror);
   }
 }
 
@@ -180,10 +182,11 @@ void WriteFiltered(const RowTable& table, const float* weights, const View<float
       if (series[i].empty()) continue;
       re[i].assign(size, 0.0);
       im[i].assign(size, 0.0);
-      for (int64_t k = 0; k < planes; k++) {
-        const Series& s = series[i][static_cast<size_t>(k0 + k)];
-        double* to = (k % 2 == 0 ? re[i] : im[i]).data() + k / 2;
-        for (int64_t j = 0; j < length; j++) to[j * kBatch] = s[static_cast<size_t>(j)];
+      for (int64_t j = 0; j < length; j++) {
+        for (int64_t k = 0; k < planes; k++) {
+          const double value = series[i][static_cast<size_t>(k0 + k)][static_cast<size_t>(j)];
+          (k % 2 == 0 ? re[i] : im[i])[static_cast<size_t>(j * kBatch + k / 2)] = value;
+        }
       }
       fft.Forward(re[i].data(), im[i].data(), work.data());
     }
@@ -196,14 +199,17 @@ void WriteFiltered(const RowTable& table, const float* weights, const View<float
         }
       }
       fft.Inverse(noiseRe.data(), noiseIm.data(), work.data());
-      for (int64_t k = 0; k < planes; k++) {
-        const double* noise = (k % 2 == 0 ? noiseRe : noiseIm).data() + k / 2;
-        double mean = 0;
-        for (int64_t j = 0; j < n; j++) mean += noise[j * kBatch];
-        mean /= static_cast<double>(n);
-        for (int64_t row = 0; row < table.rows(); row++) {
+      double meanRe[kBatch] = {}, meanIm[kBatch] = {};
+      for (int64_t j = 0; j < n * kBatch; j++) {
+        meanRe[j % kBatch] += noiseRe[static_cast<size_t>(j)] / static_cast<double>(n);
+        meanIm[j % kBatch] += noiseIm[static_cast<size_t>(j)] / static_cast<double>(n);
+      }
+      for (int64_t row = 0; row < table.rows(); row++) {
+        for (int64_t k = 0; k < planes; k++) {
+          const double* noise = (k % 2 == 0 ? noiseRe : noiseIm).data() + kHalves * row * kBatch + k / 2;
+          const double mean = (k % 2 == 0 ? meanRe : meanIm)[k / 2];
           float* knots = correction.at(k0 + k, row) + a * 3;
-          for (int64_t i = 0; i < 3; i++) knots[i] = static_cast<float>(noise[(kHalves * row + i) * kBatch] - mean);
+          for (int64_t i = 0; i < 3; i++) knots[i] = static_cast<float>(noise[i * kBatch] - mean);
         }
       }
     }
