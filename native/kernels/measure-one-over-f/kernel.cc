@@ -174,6 +174,7 @@ void WriteFiltered(const RowTable& table, const float* weights, const View<float
     }
   }
   const auto size = static_cast<size_t>(length * kBatch);
+  const double share = 1.0 / static_cast<double>(n);
   std::vector<double> re[kReferences], im[kReferences], noiseRe(size), noiseIm(size), work(2 * size);
   for (int64_t k0 = 0; k0 < table.planes(); k0 += 2 * kBatch) {
     const int64_t planes = std::min(2 * kBatch, table.planes() - k0);
@@ -182,11 +183,14 @@ void WriteFiltered(const RowTable& table, const float* weights, const View<float
       if (series[i].empty()) continue;
       re[i].assign(size, 0.0);
       im[i].assign(size, 0.0);
+      const double* from[2 * kBatch];
+      double* to[2 * kBatch];
+      for (int64_t k = 0; k < planes; k++) {
+        from[k] = series[i][static_cast<size_t>(k0 + k)].data();
+        to[k] = (k % 2 == 0 ? re[i] : im[i]).data() + k / 2;
+      }
       for (int64_t j = 0; j < length; j++) {
-        for (int64_t k = 0; k < planes; k++) {
-          const double value = series[i][static_cast<size_t>(k0 + k)][static_cast<size_t>(j)];
-          (k % 2 == 0 ? re[i] : im[i])[static_cast<size_t>(j * kBatch + k / 2)] = value;
-        }
+        for (int64_t k = 0; k < planes; k++) to[k][j * kBatch] = from[k][j];
       }
       fft.Forward(re[i].data(), im[i].data(), work.data());
     }
@@ -199,17 +203,20 @@ void WriteFiltered(const RowTable& table, const float* weights, const View<float
         }
       }
       fft.Inverse(noiseRe.data(), noiseIm.data(), work.data());
-      double meanRe[kBatch] = {}, meanIm[kBatch] = {};
-      for (int64_t j = 0; j < n * kBatch; j++) {
-        meanRe[j % kBatch] += noiseRe[static_cast<size_t>(j)] / static_cast<double>(n);
-        meanIm[j % kBatch] += noiseIm[static_cast<size_t>(j)] / static_cast<double>(n);
+      double mean[2][kBatch] = {};
+      const double* noise[2] = {noiseRe.data(), noiseIm.data()};
+      for (int64_t j = 0; j < n; j++) {
+        for (int64_t b = 0; b < kBatch; b++) {
+          mean[0][b] += noise[0][j * kBatch + b];
+          mean[1][b] += noise[1][j * kBatch + b];
+        }
       }
       for (int64_t row = 0; row < table.rows(); row++) {
         for (int64_t k = 0; k < planes; k++) {
-          const double* noise = (k % 2 == 0 ? noiseRe : noiseIm).data() + kHalves * row * kBatch + k / 2;
-          const double mean = (k % 2 == 0 ? meanRe : meanIm)[k / 2];
+          const double* at = noise[k % 2] + kHalves * row * kBatch + k / 2;
+          const double level = mean[k % 2][k / 2] * share;
           float* knots = correction.at(k0 + k, row) + a * 3;
-          for (int64_t i = 0; i < 3; i++) knots[i] = static_cast<float>(noise[i * kBatch] - mean);
+          for (int64_t i = 0; i < 3; i++) knots[i] = static_cast<float>(at[i * kBatch] - level);
         }
       }
     }
