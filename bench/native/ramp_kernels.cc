@@ -3,8 +3,8 @@
 //   bench_ramp_kernels [rows] [repeats] [target]        defaults: 512 rows of 2048 pixels x 47 reads, 7, the best target
 //
 // The cube is u16 [row][read][x], as the ramp stage keeps it. Reading it: the sum of all values, a register at a time. The
-// kernels work on blocks of one row of all reads in strips, with the differences made from the cube outside the timed
-// part, and ask for the next row of the cube while they compute, as the driver lets them. Best of all repeats, the
+// kernels work on blocks of one row of all reads in strips, with the row's differences made from the cube before its clock
+// starts (asking the clock costs as much as ten pixels' fit, so it is asked once a row and its own cost taken off), and ask for the next row of the cube while they compute, as the driver lets them. Best of all repeats, the
 // variants taking turns.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "bench/native/ramp_kernels.cc"
@@ -62,7 +62,7 @@ namespace rampline {
 HWY_EXPORT(SumCube);
 namespace {
 
-constexpr int64_t kReads = 47, kPlanes = kReads - 1, kCols = 2048, kStrip = 512;
+constexpr int64_t kReads = 47, kPlanes = kReads - 1, kCols = 2048, kStrip = 512, kDiffStride = kStrip + 16;
 constexpr int64_t kReadStride = kCols + 32;  // an odd number of cache lines, so that reads do not share cache sets
 volatile uint32_t g_sink;
 
@@ -90,9 +90,8 @@ struct Bench {
   float *error = Big<float>(px), *chi2 = Big<float>(px), *truth = Big<float>(px);
   uint16_t *jumps = Big<uint16_t>(px), *good = Big<uint16_t>(px);
   uint32_t* dq = Big<uint32_t>(px);
-  float* diffs = Big<float>(static_cast<size_t>(kPlanes) * (kStrip + 16));
+  float* diffs = Big<float>(static_cast<size_t>(kPlanes * kDiffStride * (kCols / kStrip)));
   float* scratch = Big<float>(1u << 16);
-  double inKernels = 0;
 
   void Fill() {  // a 10 to 4000 DN sky, 9 DN read noise, a jump in one pixel of a hundred
     std::mt19937 rng(5);
@@ -121,7 +120,7 @@ struct Bench {
     return {map + row * kCols + x, DType::kU16, 1, 1, kStrip, 0, kCols};
   }
 
-  // 0: the differences alone; 1: clip and fit; 2: start estimate, one-omit test and fit; 3: the same with pairs.
+  // 1: clip and fit; 2: start estimate, one-omit test and fit; 3: the same with pairs.
   double Run(int variant, double* parts) {
     const KernelInfo* estimate = FindKernel("estimate-rate");
     const KernelInfo* clip = FindKernel("clip-jumps");
@@ -133,28 +132,27 @@ struct Bench {
     fit_ramp::Params fitParams;
     fitParams.iterations = variant == 1 ? 2 : 1;  // find-jumps leaves a weighted fit, so one more is the second
     fitParams.debias = variant == 1;
-    inKernels = 0;
+    const double clock = ClockCost();
+    double total = 0;
     for (int64_t row = 0; row < rows; row++) {
+      const uint16_t* p = cube + static_cast<size_t>(row) * rowSize;
       for (int64_t x = 0; x < kCols; x += kStrip) {
-        const uint16_t* p = cube + static_cast<size_t>(row) * rowSize + x;
-        const int64_t stride = kStrip + 16;
         for (int64_t k = 0; k < kPlanes; k++) {
-          const uint16_t *a = p + k * kReadStride, *b = a + kReadStride;
-          float* q = diffs + k * stride;
+          const uint16_t *a = p + k * kReadStride + x, *b = a + kReadStride;
+          float* q = DiffsOf(x) + k * kDiffStride;
           for (int64_t i = 0; i < kStrip; i++) q[i] = static_cast<float>(b[i]) - static_cast<float>(a[i]);
         }
-        if (variant == 0) continue;
-        const double t0 = Cpu();
-        const Array d = {diffs, DType::kF32, kPlanes, 1, kStrip, stride, stride};
-        // The next row of the cube, one line at a time, over all strips of this one.
-        Ahead ahead{
-            reinterpret_cast<const char*>(row + 1 < rows ? cube + (static_cast<size_t>(row) + 1) * rowSize : cube) +
-                static_cast<size_t>(x / kStrip) * (rowSize * 2 / (kCols / kStrip)),
-            64};
-        KernelCall call;
-        call.whole = {kPlanes, rows, kCols};
-        call.scratch = {scratch, 1u << 16};
-        call.ahead = &ahead;
+      }
+      // The next row of the cube, one line at a time; half a line a step is each line once with groups of 64 pixels.
+      Ahead ahead{reinterpret_cast<const char*>(row + 1 < rows ? p + rowSize : cube), 32};
+      KernelCall call;
+      call.whole = {kPlanes, rows, kCols};
+      call.scratch = {scratch, 1u << 16};
+      call.ahead = &ahead;
+      const double t0 = Cpu();
+      for (int64_t x = 0; x < kCols; x += kStrip) {
+        const uint64_t c0 = __builtin_ia32_rdtsc();
+        const Array d = {DiffsOf(x), DType::kF32, kPlanes, 1, kStrip, kDiffStride, kDiffStride};
         if (variant == 1) {
           const Array ports[] = {d, F(rate, row, x), U(jumps, row, x)};
           call.ports = ports;
@@ -164,14 +162,12 @@ struct Bench {
           const Array first[] = {d, F(rate, row, x)};
           call.ports = first;
           if (!estimate->run(call).ok()) std::abort();
-          const double t1 = Cpu();
-          parts[2] += t1 - t0;
           const Array ports[] = {d, F(gain, row, x), F(variance, row, x), F(rate, row, x), U(jumps, row, x)};
           call.ports = ports;
           call.params = &findParams;
           if (!find->run(call).ok()) std::abort();
         }
-        const double t2 = Cpu();
+        const uint64_t c1 = __builtin_ia32_rdtsc();
         const Array ports[] = {d,
                                F(gain, row, x),
                                F(variance, row, x),
@@ -186,14 +182,22 @@ struct Bench {
         call.ports = ports;
         call.params = &fitParams;
         if (!fit->run(call).ok()) std::abort();
-        const double t3 = Cpu();
-        inKernels += t3 - t0;
-        parts[0] += t2 - t0;
-        parts[1] += t3 - t2;
+        parts[0] += static_cast<double>(c1 - c0);
+        parts[1] += static_cast<double>(__builtin_ia32_rdtsc() - c1);
       }
+      total += Cpu() - t0 - clock;
     }
-    return inKernels;
+    const double scale = total / (parts[0] + parts[1]);  // cycles give the shares only
+    parts[0] *= scale;
+    parts[1] *= scale;
+    return total;
   }
+  static double ClockCost() {
+    const double t0 = Cpu();
+    for (int i = 0; i < 1000; i++) Cpu();
+    return (Cpu() - t0) / 1001;
+  }
+  float* DiffsOf(int64_t x) const { return diffs + x / kStrip * kPlanes * kDiffStride; }
   double Sum() {
     const double t0 = Cpu();
     g_sink =
@@ -208,17 +212,17 @@ int Main(int argc, char** argv) {
   if (argc > 3 && !LimitTarget(argv[3])) return 2;
   Bench bench{rows};
   bench.Fill();
-  double sum = 1e9, best[4] = {1e9, 1e9, 1e9, 1e9}, part[4][3] = {};
+  double sum = 1e9, best[4] = {1e9, 1e9, 1e9, 1e9}, part[4][2] = {};
   double pull[4] = {}, chi2[4] = {};
   int64_t dropped[4] = {};
   for (int r = 0; r < repeats; r++) {
     sum = std::min(sum, bench.Sum());
     for (int v = 1; v <= 3; v++) {
-      double parts[3] = {};
+      double parts[2] = {};
       const double t = bench.Run(v, parts);
       if (t < best[v]) {
         best[v] = t;
-        std::copy(parts, parts + 3, part[v]);
+        std::copy(parts, parts + 2, part[v]);
       }
       if (r > 0) continue;
       for (size_t i = 0; i < bench.px; i++) {

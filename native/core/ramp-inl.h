@@ -75,19 +75,25 @@ HWY_INLINE VF LoadCounts(DF d, const uint16_t* from, int count) {
   return hn::ConvertTo(d, hn::PromoteTo(hn::RebindToSigned<DF>(), LoadPart(d16, from, count)));
 }
 
-// Gain and read variance of some pixels, and where they are of any use.
+// Gain and read variance of some pixels, and where they are of any use: positive, with a product that single precision
+// can divide by (1e-30 to 1e30).
 struct Noise {
   VF gain, variance;  // 1 where not valid, so that nothing non-finite arises from them
+  VF inverse;         // 1 / (gain variance)
   hn::Mask<DF> valid;
 
+  HWY_INLINE Noise() = default;
   HWY_INLINE Noise(DF d, VF g, VF v) {
-    const VF zero = hn::Zero(d), huge = hn::Set(d, 1e30f);
-    valid = hn::And(hn::And(hn::Gt(g, zero), hn::Lt(g, huge)), hn::And(hn::Gt(v, zero), hn::Lt(v, huge)));
-    gain = hn::IfThenElse(valid, g, hn::Set(d, 1.0f));
-    variance = hn::IfThenElse(valid, v, hn::Set(d, 1.0f));
+    const VF zero = hn::Zero(d), one = hn::Set(d, 1.0f), huge = hn::Set(d, 1e30f), product = hn::Mul(g, v);
+    const auto usable = hn::And(hn::Gt(product, hn::Set(d, 1e-30f)), hn::Lt(product, huge));
+    valid = hn::And(hn::And(usable, hn::And(hn::Gt(g, zero), hn::Lt(g, huge))),
+                    hn::And(hn::Gt(v, hn::Set(d, 1e-30f)), hn::Lt(v, huge)));
+    gain = hn::IfThenElse(valid, g, one);
+    variance = hn::IfThenElse(valid, v, one);
+    inverse = Reciprocal(d, hn::IfThenElse(valid, product, one));
   }
   // x of the covariance above
-  HWY_INLINE VF Photons(DF d, VF rate) const { return hn::Div(hn::Max(rate, hn::Zero(d)), hn::Mul(gain, variance)); }
+  HWY_INLINE VF Photons(DF d, VF rate) const { return hn::Mul(hn::Max(rate, hn::Zero(d)), inverse); }
 };
 
 // Trimmed mean of differences, added one after the other: the largest and the smallest are left out when there are three
@@ -106,6 +112,12 @@ struct Trimmed {
     most = hn::Max(most, hn::IfThenElse(good, v, most));
     least = hn::Min(least, hn::IfThenElse(good, v, least));
     n = hn::Add(n, hn::IfThenElseZero(good, hn::Set(d, 1.0f)));
+  }
+  // Add for differences of which none is missing. A missing one makes the sum NaN, and all has to be added again.
+  HWY_INLINE void AddGood(DF, VF v) {
+    sum = hn::Add(sum, v);
+    most = hn::Max(most, v);
+    least = hn::Min(least, v);
   }
   // 0 when nothing was added or nothing finite comes out.
   HWY_INLINE VF Mean(DF d) const {
@@ -129,6 +141,28 @@ HWY_INLINE Planes PlanesOf(const View<T>& view, int64_t row, int64_t x, int coun
     for (int i = 0; i < kLanes; i++) pack[k * kLanes + i] = view.at(k, row)[x + std::min(i, count - 1)];
   }
   return {pack, kLanes};
+}
+
+// Trimmed means of G registers of pixels. Most have no missing difference; where one has, the sums are made again, with
+// the same bits for the pixels that have none.
+template <int G>
+HWY_INLINE void AddPlanes(DF d, Planes in, int64_t planes, Ahead& ahead, Trimmed* all) {
+  for (int g = 0; g < G; g++) all[g].Clear(d);
+  const float* plane = in.data;
+  for (int64_t k = 0; k < planes; k++, plane += in.stride) {
+    ahead.Step();
+#pragma GCC unroll 4
+    for (int g = 0; g < G; g++) all[g].AddGood(d, hn::LoadU(d, plane + g * kLanes));
+  }
+  for (int g = 0; g < G; g++) {
+    if (HWY_LIKELY(hn::AllTrue(d, hn::Eq(all[g].sum, all[g].sum)))) {
+      all[g].n = hn::Set(d, static_cast<float>(planes));
+      continue;
+    }
+    all[g].Clear(d);
+    const float* again = in.data + g * kLanes;
+    for (int64_t k = 0; k < planes; k++, again += in.stride) all[g].Add(d, hn::LoadU(d, again));
+  }
 }
 
 // One forward sweep of generalised least squares for G registers of pixels, with z the solution of the lower triangle

@@ -70,13 +70,7 @@ class Clipper {
     const VF zero = hn::Zero(d), one = hn::Set(d, 1.0f);
     const Planes in = PlanesOf(diffs_, row, x, count, pack_);
     Trimmed all[G];
-    for (int g = 0; g < G; g++) all[g].Clear(d);
-    const float* plane = in.data;
-    for (int64_t k = 0; k < diffs_.planes; k++, plane += in.stride) {
-      ahead_.Step();
-#pragma GCC unroll 4
-      for (int g = 0; g < G; g++) all[g].Add(d, hn::LoadU(d, plane + g * kLanes));
-    }
+    AddPlanes<G>(d, in, diffs_.planes, ahead_, all);
     // The range that just keeps the largest difference, with a margin for rounding, laid around the mean.
     VF low[G], high[G], below[G], above[G];
     for (int g = 0; g < G; g++) {
@@ -86,7 +80,7 @@ class Clipper {
       high[g] = hn::Add(mean, half);
       below[g] = above[g] = zero;
     }
-    plane = in.data;
+    const float* plane = in.data;
     for (int64_t k = 0; k < diffs_.planes; k++, plane += in.stride) {
       ahead_.Step();
 #pragma GCC unroll 4

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "generated/dcs.h"
+#include "native/core/ramp.h"
 #include "generated/dq.h"
 
 namespace rampline::dcs {
@@ -14,7 +15,7 @@ Status Reference(const KernelCall& call) {
     for (int64_t x = 0; x < diffs.cols; x++) {
       const double g = call.ports[kGain].view<const float>().at(0, row)[x];
       const double v = call.ports[kReadVariance].view<const float>().at(0, row)[x];
-      const bool calibrated = g > 0 && g < 1e30 && v > 0 && v < 1e30;
+      const bool calibrated = ramp::Calibrated(g, v);
       double sum = 0;
       int good = 0, runs = 0;
       bool before = false;

@@ -24,13 +24,7 @@ Status EstimateRate(const KernelCall& call) {
     constexpr int G = decltype(groups)::value;
     const Planes in = PlanesOf(diffs, row, x, count, call.scratch.data);
     Trimmed all[G];
-    for (int g = 0; g < G; g++) all[g].Clear(d);
-    const float* plane = in.data;
-    for (int64_t k = 0; k < diffs.planes; k++, plane += in.stride) {
-      ahead.Step();
-#pragma GCC unroll 4
-      for (int g = 0; g < G; g++) all[g].Add(d, hn::LoadU(d, plane + g * kLanes));
-    }
+    AddPlanes<G>(d, in, diffs.planes, ahead, all);
     for (int g = 0; g < G; g++) StorePart(d, all[g].Mean(d), rate.at(0, row) + x + g * kLanes, count);
   });
   return Ok();

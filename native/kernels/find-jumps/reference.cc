@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "generated/find-jumps.h"
+#include "native/core/ramp.h"
 
 namespace rampline::find_jumps {
 namespace {
@@ -37,7 +38,7 @@ Status Reference(const KernelCall& call) {
       const double g = call.ports[kGain].view<const float>().at(0, row)[x];
       const double v = call.ports[kReadVariance].view<const float>().at(0, row)[x];
       jumps = 0;
-      if (!(g > 0 && g < 1e30 && v > 0 && v < 1e30)) continue;
+      if (!(ramp::Calibrated(g, v))) continue;
       int count = 0;
       for (size_t k = 0; k < n; k++) {
         d[k] = diffs.at(static_cast<int64_t>(k), row)[x];

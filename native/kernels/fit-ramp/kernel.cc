@@ -44,32 +44,38 @@ void FitPixels(DF d, const Params& params, const Outputs& out, const KernelCall&
   const View<const float> variance = call.ports[kReadVariance].view<const float>();
   const View<const float> first = call.ports[kStart].view<const float>();
   VF start[G], photons[G];
-  for (int g = 0; g < G; g++) start[g] = LoadPart(d, first.at(0, row) + x + g * kLanes, count);
-  const auto noiseOf = [&](int g) HWY_ATTR {
-    return Noise(d, LoadPart(d, gain.at(0, row) + x + g * kLanes, count),
-                 LoadPart(d, variance.at(0, row) + x + g * kLanes, count));
-  };
+  Noise noise[G];
+  for (int g = 0; g < G; g++) {
+    const int64_t at = x + g * kLanes;
+    start[g] = LoadPart(d, first.at(0, row) + at, count);
+    noise[g] = Noise(d, LoadPart(d, gain.at(0, row) + at, count), LoadPart(d, variance.at(0, row) + at, count));
+  }
   Sums<G> sums;
   const VF tiny = hn::Set(d, kTiny);
   for (int i = 1; i < params.iterations; i++) {
-    for (int g = 0; g < G; g++) photons[g] = noiseOf(g).Photons(d, start[g]);
+    for (int g = 0; g < G; g++) photons[g] = noise[g].Photons(d, start[g]);
     FitSweep<Sweep::kFit, G>(d, in, planes, photons, start, ahead, sums);
-    for (int g = 0; g < G; g++) start[g] = hn::Add(start[g], hn::Div(sums.cross[g], hn::Max(sums.ones[g], tiny)));
+    for (int g = 0; g < G; g++) {
+      start[g] = hn::MulAdd(sums.cross[g], Reciprocal(d, hn::Max(sums.ones[g], tiny)), start[g]);
+    }
   }
-  for (int g = 0; g < G; g++) photons[g] = noiseOf(g).Photons(d, start[g]);
+  for (int g = 0; g < G; g++) photons[g] = noise[g].Photons(d, start[g]);
   const bool debias = params.debias != 0 && params.iterations == 1;
-  if (debias)
+  if (debias) {
     FitSweep<Sweep::kSlope, G>(d, in, planes, photons, start, ahead, sums);
-  else
+  } else {
     FitSweep<Sweep::kLast, G>(d, in, planes, photons, start, ahead, sums);
+  }
   for (int g = 0; g < G; g++) {
-    const Noise noise = noiseOf(g);
-    const VF change = hn::Div(sums.cross[g], hn::Max(sums.ones[g], tiny));
+    const VF perOnes = Reciprocal(d, hn::Max(sums.ones[g], tiny));
+    const VF change = hn::Mul(sums.cross[g], perOnes);
     VF rate = hn::Add(start[g], change);
-    const VF chi2 = hn::Div(hn::NegMulAdd(sums.cross[g], change, sums.square[g]), noise.variance);
-    if (debias) rate = hn::Sub(rate, Bias(d, noise, photons[g], rate, sums.ones[g], sums.slope[g], sums.good[g]));
-    const VF varianceOfRate = hn::Div(noise.variance, sums.ones[g]);
-    StoreFit(d, out, row, x + g * kLanes, count, noise, rate, varianceOfRate, chi2, sums.good[g], true);
+    // over the variance
+    const VF chi2 =
+        hn::Mul(hn::NegMulAdd(sums.cross[g], change, sums.square[g]), hn::Mul(noise[g].gain, noise[g].inverse));
+    if (debias) rate = hn::Sub(rate, Bias(d, noise[g], photons[g], rate, sums.ones[g], sums.slope[g], sums.good[g]));
+    const VF varianceOfRate = hn::Mul(noise[g].variance, perOnes);
+    StoreFit(d, out, row, x + g * kLanes, count, noise[g], rate, varianceOfRate, chi2, sums.good[g], true);
   }
 }
 

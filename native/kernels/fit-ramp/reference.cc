@@ -4,6 +4,7 @@
 
 #include "generated/dq.h"
 #include "generated/fit-ramp.h"
+#include "native/core/ramp.h"
 
 namespace rampline::fit_ramp {
 namespace {
@@ -56,7 +57,7 @@ Status Reference(const KernelCall& call) {
   for (int64_t row = 0; row < diffs.rows; row++) {
     for (int64_t x = 0; x < diffs.cols; x++) {
       const double g = at(kGain, row, x), v = at(kReadVariance, row, x);
-      const bool calibrated = g > 0 && g < 1e30 && v > 0 && v < 1e30;
+      const bool calibrated = ramp::Calibrated(g, v);
       int count = 0;
       double start = at(kStart, row, x);
       for (int64_t k = 0; k < n; k++) {
