@@ -26,8 +26,8 @@ export const BIAS_LEVEL = 9000;
 export const OUTPUT_OFFSET = [120, -60, 35, -95, 10];
 const DRIFT_COMMON_DN = 8;
 const DRIFT_OUTPUT_DN = 2;
-/** Of the whole spectrum from mHz to kHz: about 1.5 DN in each decade of frequency. */
-const ONE_OVER_F = { commonRms: 3.5, ownRms: 0.8, coupling: [1, 0.92, 1.08, 0.97, 1.1] };
+/** Of the whole spectrum from mHz to kHz: about 1.2 DN in each decade of frequency. */
+const ONE_OVER_F = { commonRms: 3, ownRms: 0.7, coupling: [1, 0.92, 1.08, 0.97, 1.1] };
 /** Hits in a read of the whole area: 13.5 cm2, 10.6 s, about 2 a minute and cm2 at 2300-2800 m. */
 const HITS_PER_READ = 6;
 /** Full-size light-sensitive area, which the rate of hits is for. */

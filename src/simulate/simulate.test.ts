@@ -1,0 +1,428 @@
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { UsageError } from '../core/errors.js';
+import { addon } from '../engine/index.js';
+import { openFits } from '../fits/index.js';
+import {
+  BAD_DEAD,
+  BAD_HOT,
+  type Effects,
+  MockExposure,
+  NO_EFFECTS,
+  planExposure,
+  type SimulateOptions,
+  simulateExposure,
+} from './index.js';
+import { exp, ln, philox, Sequence } from './math.js';
+
+const COLS = 2560;
+const directory = mkdtempSync(join(tmpdir(), 'rampline-simulate-'));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+type Plan = Partial<Omit<SimulateOptions, 'output'>>;
+const base = { tele: 'apo', chip: 'a', mjd: 60000, exposure: 7, rows: 64, reads: 4 } as const;
+
+async function expose(plan: Plan, effects?: Partial<Effects>) {
+  const all = { ...base, ...plan, ...(effects && { effects: { ...NO_EFFECTS, ...effects } }) };
+  const exposure = await MockExposure.make(planExposure(all));
+  const reads: Uint16Array[] = [];
+  for await (const { counts } of exposure.expose(() => true)) reads.push(counts.slice());
+  return { exposure, reads, rows: all.rows };
+}
+
+/** Values of a read at the light-sensitive pixels, less those of another read. */
+function* sensitive(rows: number, margin = 4): Generator<number> {
+  for (let row = margin; row < rows - margin; row++) for (let x = margin; x < 2048 - margin; x++) yield row * COLS + x;
+}
+
+const mean = (values: readonly number[]) => values.reduce((sum, v) => sum + v, 0) / values.length;
+const variance = (values: readonly number[]) => {
+  const m = mean(values);
+  return mean(values.map((v) => (v - m) ** 2));
+};
+
+const hash = (reads: readonly Uint16Array[]) => {
+  const sha = createHash('sha256');
+  for (const read of reads) sha.update(read);
+  return sha.digest('hex');
+};
+
+describe('numbers without libm', () => {
+  it('agree with Math to a few units in the last place', () => {
+    for (const x of [1e-9, 0.1, 0.75, 1, 1.49, 1.5, 2, 1234.5, 1e12]) {
+      expect(Math.abs(ln(x) - Math.log(x))).toBeLessThan(2e-15 * Math.max(1, Math.abs(Math.log(x))));
+    }
+    for (const x of [-700, -30.5, -1, -1e-9, 0, 0.3, 1, 20, 300]) {
+      expect(Math.abs(exp(x) / Math.exp(x) - 1)).toBeLessThan(1e-13);
+    }
+    expect(exp(-800)).toBe(0);
+  });
+
+  it('are the published words of Philox 4x32-10', () => {
+    const words = philox([0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344], { low: 0xa4093822, high: 0x299f31d0 });
+    expect(words).toEqual([0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]);
+  });
+
+  it('have the moments of their distributions', () => {
+    const numbers = new Sequence({ low: 3, high: 4 }, 1);
+    const normal = Array.from({ length: 40_000 }, () => numbers.normal());
+    expect(Math.abs(mean(normal))).toBeLessThan(5 / 200);
+    expect(Math.abs(variance(normal) - 1)).toBeLessThan(5 * Math.sqrt(2 / 40_000));
+    const poisson = Array.from({ length: 40_000 }, () => numbers.poisson(3.5));
+    expect(Math.abs(mean(poisson) - 3.5)).toBeLessThan(5 * Math.sqrt(3.5 / 40_000));
+    expect(Math.abs(variance(poisson) - 3.5)).toBeLessThan(5 * Math.sqrt((3.5 + 2 * 3.5 ** 2) / 40_000));
+  });
+});
+
+describe('the same bytes', () => {
+  // Changing any of these means that every file simulated before can no longer be made again.
+  const GOLDEN = {
+    object: '7033160518262678d7c85ca03bc40f41d5609ccaf32a877f100ba244f9711a46',
+    dark: '6ad72c579c8178451ff702c4793bf5b7283dd6af0915ffc9358c041b1aeffe37',
+    fpi: 'e75569d38145a2c3b7bb7860bff0ee2a4fdb0067cfd1232301bc8c1f945eed23',
+  } as const;
+
+  it.each(Object.entries(GOLDEN))('as ever for a strip of type %s', async (type, expected) => {
+    const { reads } = await expose({ type: type as keyof typeof GOLDEN, rows: 48, effects: { cosmicRays: 2000 } });
+    expect(hash(reads)).toBe(expected);
+  });
+
+  it('on every CPU target and for any number of threads', async () => {
+    const { available } = addon().targets();
+    const hashes = new Set<string>();
+    try {
+      for (const target of available) {
+        expect(addon().limitTarget(target)).toBe(true);
+        for (const threads of [1, 2]) hashes.add(hash((await expose({ rows: 32, threads })).reads));
+      }
+    } finally {
+      addon().limitTarget('');
+    }
+    expect(hashes.size).toBe(1);
+  });
+
+  it('for the same seed only', async () => {
+    const one = hash((await expose({ rows: 16, seed: 1 })).reads);
+    expect(hash((await expose({ rows: 16, seed: 2 })).reads)).not.toBe(one);
+    expect(hash((await expose({ rows: 16, exposure: 8 })).reads)).not.toBe(one);
+    expect(hash((await expose({ rows: 16, seed: 1 })).reads)).toBe(one);
+  });
+});
+
+describe('each effect alone', () => {
+  it('none at all: every output stands at its level', async () => {
+    const { reads } = await expose({}, {});
+    const levels = [9120, 8940, 9035, 8905, 9010];
+    for (const read of reads) {
+      for (let x = 0; x < COLS; x++) expect(read[10 * COLS + x]).toBe(levels[Math.floor(x / 512)]);
+      expect(new Set(read).size).toBe(5);
+    }
+  });
+
+  it('light without noise: counts grow by rate over gain', async () => {
+    const { exposure, reads, rows } = await expose({ type: 'quartzflat', reads: 3 }, { scene: true });
+    let brightest = 0;
+    let wrong = 0;
+    for (const i of sensitive(rows)) {
+      const expected = (exposure.rate[i] as number) / (exposure.detector.gain[i] as number);
+      const grown = (reads[2]?.[i] as number) - (reads[1]?.[i] as number);
+      brightest = Math.max(brightest, expected);
+      // two roundings of half a count each
+      if (!(Math.abs(grown - expected) <= 1 + 1e-3 * expected)) wrong++;
+    }
+    expect(wrong).toBe(0);
+    expect(brightest).toBeGreaterThan(200);
+  });
+
+  it('photons: the variance is the mean', async () => {
+    for (const type of ['internalflat', 'dark'] as const) {
+      // Read noise, which the next test measures, spreads the few electrons of a dark over the steps of the converter.
+      const effects = { scene: true, dark: true, photons: true, readNoise: true };
+      const { exposure, reads, rows } = await expose({ type, reads: 12, rows: 256 }, effects);
+      const { gain, noise } = exposure.detector;
+      const g = gain[10 * COLS + 10] as number;
+      const electrons = 11 * (exposure.rate[10 * COLS + 10] as number);
+      const pixels = [...sensitive(rows)];
+      const grown = pixels.map((i) => (reads[11]?.[i] as number) - (reads[0]?.[i] as number));
+      // Two reads, each with its noise and the 1/12 DN^2 of rounding
+      const expected = electrons / (g * g) + 2 * mean(pixels.map((i) => (noise[i] as number) ** 2)) + 1 / 6;
+      expect(Math.abs(mean(grown) - electrons / g)).toBeLessThan(5 * Math.sqrt(expected / grown.length));
+      expect(Math.abs(variance(grown) / expected - 1)).toBeLessThan(5 * Math.sqrt(2 / grown.length) + 0.002);
+    }
+  });
+
+  it('read noise: its map, white from read to read', async () => {
+    const { exposure, reads, rows } = await expose({ reads: 2, rows: 256 }, { readNoise: true });
+    const z: number[] = [];
+    for (const i of sensitive(rows)) {
+      const sigma = exposure.detector.noise[i] as number;
+      z.push(((reads[1]?.[i] as number) - (reads[0]?.[i] as number)) / Math.sqrt(2 * sigma * sigma + 1 / 6));
+    }
+    expect(Math.abs(mean(z))).toBeLessThan(5 / Math.sqrt(z.length));
+    expect(Math.abs(variance(z) - 1)).toBeLessThan(0.01);
+  });
+
+  it('1/f noise: pink, seen by the reference output, in the order of the clock', async () => {
+    const rows = 2048;
+    const { reads } = await expose({ reads: 1, rows }, { oneOverF: true, readNoise: false });
+    // Row means of an amplifier are one sample for each line of 5.2 ms.
+    const rowMeans = (output: number) =>
+      Array.from({ length: rows }, (_, row) => {
+        let sum = 0;
+        for (let x = 512 * output; x < 512 * output + 512; x++) sum += reads[0]?.[row * COLS + x] as number;
+        return sum / 512;
+      });
+    const series = [0, 1, 2, 3, 4].map(rowMeans);
+    const power = (values: readonly number[], low: number, high: number) => {
+      const m = mean(values);
+      let sum = 0;
+      for (let k = low; k < high; k++) {
+        let re = 0;
+        let im = 0;
+        values.forEach((v, n) => {
+          const angle = (2 * Math.PI * k * n) / values.length;
+          re += (v - m) * Math.cos(angle);
+          im -= (v - m) * Math.sin(angle);
+        });
+        sum += re * re + im * im;
+      }
+      return sum / (high - low);
+    };
+    // Power a bin falls as 1/f: between mean frequencies 24 and 192 (times the lowest) by 8.
+    const slopes = series.map((s) => Math.log(power(s, 16, 32) / power(s, 128, 256)) / Math.log(8));
+    expect(mean(slopes)).toBeGreaterThan(0.75);
+    expect(mean(slopes)).toBeLessThan(1.25);
+    const reference = series[4] as number[];
+    for (const s of series.slice(0, 4)) {
+      const a = s.map((v) => v - mean(s));
+      const b = reference.map((v) => v - mean(reference));
+      const correlation = mean(a.map((v, i) => v * (b[i] as number))) / Math.sqrt(variance(s) * variance(reference));
+      expect(correlation).toBeGreaterThan(0.85);
+      expect(correlation).toBeLessThan(0.995);
+    }
+    // Neighbouring clocks are alike, so the last column of amplifier 2 (read first) follows the first of amplifier 1.
+    const column = (x: number) => Array.from({ length: rows }, (_, row) => reads[0]?.[row * COLS + x] as number);
+    const difference = (x1: number, x2: number) => {
+      const [a, b] = [column(x1), column(x2)];
+      return variance(a.map((v, i) => v - (b[i] as number)));
+    };
+    expect(difference(0, 1023)).toBeLessThan(difference(0, 512));
+  });
+
+  it('bias drift: whole outputs move, references included', async () => {
+    const { exposure, reads, rows } = await expose({ reads: 5 }, { biasDrift: true });
+    reads.forEach((read, r) => {
+      for (let output = 0; output < 5; output++) {
+        const level = Math.round(exposure.levels[r]?.[output] as number);
+        for (let row = 0; row < rows; row++) expect(read[row * COLS + 512 * output + 7]).toBe(level);
+      }
+    });
+    expect(variance(exposure.levels.map((l) => l[0] as number))).toBeGreaterThan(1);
+  });
+
+  it('reset anomaly: dies away, spares the references', async () => {
+    const { exposure, reads, rows } = await expose({ reads: 12 }, { resetAnomaly: true });
+    const excess = reads.map((read) =>
+      mean([...sensitive(rows)].map((i) => (read[i] as number) - (reads[11]?.[i] as number))),
+    );
+    const amplitude = mean([...sensitive(rows)].map((i) => exposure.detector.reset[i] as number));
+    expect(Math.abs((excess[0] as number) - amplitude)).toBeLessThan(0.2);
+    expect(Math.abs((excess[2] as number) - amplitude * Math.exp(-2 / 1.3))).toBeLessThan(0.2);
+    expect(reads[0]?.subarray(0, 4)).toEqual(reads[11]?.subarray(0, 4));
+  });
+
+  it('cosmic rays: as many as asked for, and nowhere else', async () => {
+    const { exposure, reads, rows } = await expose({ reads: 4, rows: 256 }, { cosmicRays: 4000 });
+    // 3 reads, 248 of 2040 rows; a second pixel for most hits
+    const hits = (3 * 4000 * 248) / 2040;
+    expect(exposure.jumps.length).toBeGreaterThan(1.5 * hits);
+    expect(exposure.jumps.length).toBeLessThan(2.05 * hits);
+    const expected = new Map<number, number>();
+    for (const { read, row, x, electrons } of exposure.jumps) expected.set((read * rows + row) * COLS + x, electrons);
+    let found = 0;
+    let wrong = 0;
+    for (let r = 1; r < 4; r++) {
+      for (const i of sensitive(rows)) {
+        const jump = (reads[r]?.[i] as number) - (reads[r - 1]?.[i] as number);
+        const electrons = expected.get(r * rows * COLS + i) ?? 0;
+        const wanted = electrons / (exposure.detector.gain[i] as number);
+        if (reads[r]?.[i] !== 65535 && Math.abs(jump - wanted) > 1) wrong++;
+        if (jump > 0) found++;
+      }
+    }
+    expect(wrong).toBe(0);
+    expect(found).toBeGreaterThan(0.95 * exposure.jumps.length);
+  });
+
+  it('full wells, hot and dead pixels, dark current', async () => {
+    const flat = await expose(
+      { type: 'internalflat', reads: 3, rows: 128 },
+      { scene: true, deadPixels: true, hotPixels: true, dark: true },
+    );
+    let dead = 0;
+    let hot = 0;
+    for (const i of sensitive(flat.rows)) {
+      const grown = (flat.reads[2]?.[i] as number) - (flat.reads[0]?.[i] as number);
+      const bits = flat.exposure.detector.bad[i] as number;
+      if (bits === BAD_DEAD) {
+        dead++;
+        expect(grown).toBeLessThanOrEqual(1);
+      }
+      if (bits === BAD_HOT) {
+        hot++;
+        expect(flat.exposure.detector.dark[i]).toBeGreaterThanOrEqual(5);
+      }
+    }
+    expect(dead).toBeGreaterThan(150);
+    expect(hot).toBeGreaterThan(500);
+    const bright = await expose({ rows: 64, reads: 24 }, { cosmicRays: 1e5, saturation: true });
+    let full = 0;
+    let beyond = 0;
+    for (const i of sensitive(bright.rows)) {
+      const level = [9120, 8940, 9035, 8905][Math.floor((i % COLS) / 512)] as number;
+      const well = bright.exposure.detector.well[i] as number;
+      const last = bright.reads.at(-1)?.[i] as number;
+      if (last - level > Math.ceil(well)) beyond++;
+      if (Math.abs(last - level - well) <= 0.5) full++;
+    }
+    expect(beyond).toBe(0);
+    expect(full).toBeGreaterThan(20);
+  });
+
+  it('one switch moves nothing else', async () => {
+    // Light and photons stay the same numbers whether or not the noise is there.
+    const quiet = await expose({ type: 'internalflat', reads: 2 }, { scene: true, photons: true });
+    const loud = await expose({ type: 'internalflat', reads: 2 }, { scene: true, photons: true, readNoise: true });
+    const difference = [...sensitive(64)].map((i) => (loud.reads[1]?.[i] as number) - (quiet.reads[1]?.[i] as number));
+    const sigma = mean([...sensitive(64)].map((i) => (loud.exposure.detector.noise[i] as number) ** 2));
+    expect(Math.abs(variance(difference) / (sigma + 1 / 6) - 1)).toBeLessThan(0.03);
+  });
+});
+
+describe('files', () => {
+  it('.apz rebuilds the reads as they stand', async () => {
+    const output = join(directory, 'files');
+    const apz = await simulateExposure({ ...base, output, reads: 6 });
+    const raw = await simulateExposure({ ...base, output, reads: 6, format: 'raw', truth: false, calibrations: false });
+    expect(apz.raw).toBe('apR-a-44380007.apz');
+    expect(raw.raw).toBe('apR-a-44380007.fits');
+    expect(apz.truth).toBe('truth-apR-a-44380007.fits');
+    const packed = openFits(join(output, apz.raw));
+    const plain = openFits(join(output, raw.raw));
+    expect(packed.hdus.length).toBe(6 + 2);
+    const image = (file: typeof packed, hdu: number) =>
+      file.readImage(file.hdu(hdu)).data as unknown as ArrayLike<number>;
+    const average = image(packed, 1);
+    const now = Int32Array.from(image(packed, 2));
+    for (let read = 0; read < 6; read++) {
+      if (read > 0) {
+        const residual = image(packed, read + 2);
+        for (let i = 0; i < now.length; i++)
+          now[i] = (now[i] as number) + (average[i] as number) + (residual[i] as number);
+      }
+      expect(
+        Buffer.from(Uint16Array.from(now).buffer).equals(Buffer.from(Uint16Array.from(image(plain, read + 1)).buffer)),
+      ).toBe(true);
+      expect(packed.hdu(read === 0 ? 2 : read + 2).header.get('DATE-OBS')).toBe(
+        plain.hdu(read + 1).header.get('DATE-OBS'),
+      );
+    }
+    packed.close();
+    plain.close();
+  });
+
+  it('funpack gives back the images with their checksums', async (ctx) => {
+    try {
+      execFileSync('funpack', ['-H'], { stdio: 'ignore' });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT')
+        return ctx.skip('funpack is not installed (libcfitsio-bin)');
+    }
+    const output = join(directory, 'funpack');
+    const { raw } = await simulateExposure({
+      ...base,
+      tele: 'lco',
+      chip: 'c',
+      output,
+      reads: 3,
+      truth: false,
+      calibrations: false,
+    });
+    expect(raw).toBe('asR-c-44380007.apz');
+    const packedPath = join(output, 'packed.fits.fz');
+    writeFileSync(packedPath, readFileSync(join(output, raw)));
+    execFileSync('funpack', ['-O', join(output, 'unpacked.fits'), packedPath]);
+    const unpacked = openFits(join(output, 'unpacked.fits'));
+    const packed = openFits(join(output, raw));
+    // The average is the primary again: one HDU less.
+    expect(unpacked.hdus.length).toBe(packed.hdus.length - 1);
+    const text = readFileSync(packedPath, 'latin1');
+    const stored = [...text.matchAll(/ZDATASUM= '(\d+) *'/g)].map((match) => match[1]);
+    unpacked.hdus.forEach((hdu, i) => {
+      const other = packed.hdu(i + 1);
+      const [a, b] = [unpacked.readImage(hdu).data, packed.readImage(other).data];
+      expect(a.constructor).toBe(b.constructor);
+      expect(
+        Buffer.from(a.buffer, a.byteOffset, a.byteLength).equals(Buffer.from(b.buffer, b.byteOffset, b.byteLength)),
+      ).toBe(true);
+      // What was stored as the image's own data sum is what funpack computes anew.
+      expect(hdu.header.get('DATASUM')).toBe(stored[i]);
+      expect(hdu.header.get('DATE-OBS')).toBe(other.header.get('DATE-OBS'));
+    });
+    unpacked.close();
+    packed.close();
+    try {
+      execFileSync('fitsverify', ['-q', '-e', join(output, raw)]);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
+  });
+
+  it('truth and calibrations say the same of the detector', async () => {
+    const output = join(directory, 'truth');
+    const { truth, calibrations, jumps } = await simulateExposure({
+      ...base,
+      output,
+      reads: 5,
+      effects: { cosmicRays: 3000 },
+    });
+    const file = openFits(join(output, truth as string));
+    const names = file.hdus.map((hdu) => hdu.name);
+    for (const name of ['RATE', 'RATE_E', 'GAIN', 'READNOISE', 'SATURATION', 'C2', 'C3', 'BADPIX', 'JUMPS', 'BIAS']) {
+      expect(names).toContain(name);
+    }
+    const map = (from: typeof file, name: string) => {
+      const hdu = from.hdus.find((h) => h.name === name);
+      return from.readImage(hdu as NonNullable<typeof hdu>).data as Float32Array;
+    };
+    expect(file.hdus.find((hdu) => hdu.name === 'JUMPS')?.header.get('NAXIS2')).toBe(jumps);
+    expect(calibrations).toContain('calib/gain-apo-a.fits');
+    const gain = openFits(join(output, 'calib/gain-apo-a.fits'));
+    expect(gain.hdu(0).header.get('CALKIND')).toBe('gain');
+    expect(map(gain, 'GAIN')).toEqual(map(file, 'GAIN'));
+    const [rate, electrons, gains] = [map(file, 'RATE'), map(file, 'RATE_E'), map(file, 'GAIN')];
+    for (let i = 0; i < rate.length; i += 997)
+      expect(rate[i]).toBe(Math.fround((electrons[i] as number) / (gains[i] as number)));
+    gain.close();
+    file.close();
+  });
+
+  it('refuses what it cannot simulate', async () => {
+    const bad: Plan[] = [
+      { rows: 8 },
+      { rows: 2049 },
+      { reads: 0 },
+      { exposure: 10_000 },
+      { mjd: 55_000 },
+      { seed: 1.5 },
+      { effects: { glow: true } as unknown as Partial<Effects> },
+      { type: 'moon' as never },
+      { chip: 'd' as never },
+    ];
+    for (const plan of bad) expect(() => planExposure({ ...base, ...plan })).toThrow(UsageError);
+  });
+});
