@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /** The command line: finds the verb, runs it, prints its reply once, and turns every error into its exit code. */
 import { CommanderError } from 'commander';
-import { BugError, EXIT_CODES, RamplineError, RetriableError, UsageError } from '../core/errors.js';
+import { BugError, EXIT_CODES, type RamplineError, RetriableError, UsageError } from '../core/errors.js';
+import { asRamplineError } from '../night/failure.js';
 import { SignalInterrupt } from './interrupt.js';
 import { buildProgram } from './program.js';
 import { Reporter } from './progress.js';
@@ -10,16 +11,10 @@ import type { LogLevel, Reply } from './reply.js';
 /** How long an orderly end may take after the first signal, before the process ends without it. */
 const GRACE_MS = 5000;
 
-/** Every error as one of ours: what commander refuses is usage, no memory may pass, the rest is a bug. */
+/** What commander refuses is usage; for the rest see asRamplineError. */
 function classify(error: unknown): RamplineError {
-  if (error instanceof RamplineError) return error;
   if (error instanceof CommanderError) return new UsageError(error.message.replace(/^error: /, ''));
-  const message = error instanceof Error ? error.message : String(error);
-  const code = (error as NodeJS.ErrnoException | undefined)?.code;
-  if ((error instanceof RangeError && /allocation failed|allocate/i.test(message)) || code === 'ENOMEM') {
-    return new RetriableError(`no memory: ${message}`, { cause: error });
-  }
-  return new BugError(message, { cause: error });
+  return asRamplineError(error);
 }
 
 /** All of it; a reader at the other end of the pipe that has gone is no error. */

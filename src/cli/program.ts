@@ -1,11 +1,11 @@
 /** The verbs and their options. What a verb does is loaded when it runs, so that starting costs little. */
 import { Command, Option } from 'commander';
 import { EXIT_CODES } from '../core/errors.js';
+import { version } from '../core/version.js';
 import { applyConfig } from './config.js';
 import { byteSize, wholeNumber } from './options.js';
 import { type Define, LOG_LEVELS, type Reply, type Session, type VerbText } from './reply.js';
 import { defineVerbs } from './verbs/index.js';
-import { version } from './version.js';
 
 export interface Sink {
   readonly take: (reply: Reply) => void;

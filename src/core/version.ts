@@ -1,7 +1,7 @@
 /** Name and version of this program. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { packageRoot } from '../core/addon.js';
+import { packageRoot } from './addon.js';
 
 /** The version in package.json. */
 export function version(): string {

@@ -1,0 +1,316 @@
+/** The runner of the step from reads to rates: skip what is done, reduce, write; one exposure of one chip is one task. */
+import { closeSync, openSync } from 'node:fs';
+import { availableParallelism, freemem } from 'node:os';
+import { basename, join, resolve } from 'node:path';
+import { loadRampCalibrations } from '../calib/ramp.js';
+import { RetriableError, UsageError } from '../core/errors.js';
+import { DQ } from '../core/generated/dq.js';
+import type { Identity } from '../core/product.js';
+import { didYouMean } from '../core/suggest.js';
+import { version } from '../core/version.js';
+import { checkParams, kernelNamed, openPool, runKernel } from '../engine/index.js';
+import { encodeFits, type FitsLimits, openFits } from '../fits/index.js';
+import { apogee } from '../instruments/apogee/index.js';
+import { rampChainDescription } from '../stages/ramp/chain.js';
+import { rampLayout, reduceRamp } from '../stages/ramp/index.js';
+import { type RampOptions, rampOptions } from '../stages/ramp/options.js';
+import { RAMP_SCHEMA, rampParameters, rampProduct } from '../stages/ramp/product.js';
+import { hashFile, openStore, type ProductRecord, productKey, type Source, type Store } from '../store/index.js';
+import { type Failure, toFailure } from './failure.js';
+import { type RawFile, selectRawFiles } from './select.js';
+
+/** What a reduction of one exposure is told; small enough to be sent to a worker. */
+export interface RampTask {
+  readonly path: string;
+  readonly identity: Identity;
+  readonly output: string;
+  readonly options: Partial<RampOptions>;
+  readonly calib?: string | undefined;
+  readonly verify: boolean;
+  readonly force: boolean;
+  readonly diagnostics: boolean;
+  readonly limits: Partial<FitsLimits>;
+  /** [cancel, rows done] on shared memory. */
+  readonly control: Int32Array;
+}
+
+export interface RampOutcome {
+  readonly file: string;
+  readonly status: 'done' | 'skipped' | 'failed' | 'cancelled';
+  /** Path of the product, where there is one. */
+  readonly product?: string | undefined;
+  readonly seconds: number;
+  readonly summary?: RampSummary | undefined;
+  /** Seconds of each step, summed over threads. */
+  readonly timings?: readonly { readonly name: string; readonly seconds: number }[] | undefined;
+  readonly warnings?: readonly string[] | undefined;
+  readonly failure?: Failure | undefined;
+}
+
+export interface RampSummary {
+  readonly method: 'fit' | 'dcs';
+  readonly reads: number;
+  readonly readsUsed: number;
+  /** Pixels with at least one difference dropped as a jump. */
+  readonly jumps: number;
+  /** Pixels that saturate, before the first usable read or later. */
+  readonly saturated: number;
+  readonly noData: number;
+}
+
+export interface RampRequest {
+  /** Raw files, directories with raw files, `@list` files. */
+  readonly files: readonly string[];
+  /** Directory of the products. */
+  readonly output: string;
+  readonly options?: Partial<RampOptions>;
+  /** Directory of calibrations; without it the instrument's figures are used. */
+  readonly calib?: string | undefined;
+  /** Whether checksums of the raw files are verified; default true. */
+  readonly verify?: boolean;
+  /** Do again what is done. */
+  readonly force?: boolean;
+  /** Also write the images NJUMPS and LASTGOOD. */
+  readonly diagnostics?: boolean;
+  /** Exposures at once. Default: cores, as far as memory goes, when there are several files. */
+  readonly jobs?: number | undefined;
+  /** Native threads for one exposure. Default: all cores shared between the jobs. */
+  readonly threads?: number | undefined;
+  readonly limits?: Partial<FitsLimits>;
+  /** Ends the run in order: what is written is whole, what is not begun is left. */
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((rowsDone: number, rowsTotal: number, label: string) => void) | undefined;
+  readonly onOutcome?: ((outcome: RampOutcome) => void) | undefined;
+}
+
+/** What one exposure may take [bytes]: the cube of 47 reads, decoders and images; half of it with --low-memory. */
+const TASK_BYTES = 2 ** 30;
+const PROGRESS_MS = 100;
+
+/** Every kernel that the chain may run. Which of them do follows from parameters and calibrations, which the key has too. */
+function chainKernels(): Record<string, string> {
+  const names = [...new Set(rampChainDescription().steps.map(({ kernel }) => kernel))];
+  return Object.fromEntries(names.map((name) => [name, `${kernelNamed(name).version}+${kernelNamed(name).hash}`]));
+}
+
+/**
+ * Checks names of kernels and their parameters before anything runs.
+ * @throws UsageError with the nearest name
+ */
+function checkChoices(options: RampOptions): void {
+  const known = [...new Set(rampChainDescription().steps.map(({ kernel }) => kernel))];
+  for (const name of [...options.off, ...Object.keys(options.params)]) {
+    if (!known.includes(name)) throw new UsageError(`the ramp chain has no kernel "${name}"${didYouMean(name, known)}`);
+  }
+  for (const [name, params] of Object.entries(options.params)) checkParams(kernelNamed(name), params);
+}
+
+const WANTED: Readonly<Record<RampOptions['reset'], readonly string[]>> = {
+  drop: [],
+  exponential: ['resetanomaly'],
+  'first-read': ['firstread'],
+};
+
+function rowsOf(task: RampTask): number {
+  const file = openFits(task.path, { verify: false, limits: task.limits });
+  try {
+    return rampLayout(file).rows;
+  } finally {
+    file.close();
+  }
+}
+
+async function summarise(result: Awaited<ReturnType<typeof reduceRamp>>): Promise<RampSummary> {
+  const { rows, cols, dq } = result.images;
+  const bits = 32;
+  const counts = new Int32Array(rows * bits);
+  await runKernel(
+    'count-flags',
+    { mask: { data: dq, rows, cols }, counts: { data: counts, rows, cols: bits } },
+    {},
+    { strip: cols },
+  );
+  const total = (mask: number) => {
+    const bit = Math.log2(mask);
+    let sum = 0;
+    for (let row = 0; row < rows; row++) sum += counts[row * bits + bit]!;
+    return sum;
+  };
+  return {
+    method: result.method,
+    reads: result.readsTotal,
+    readsUsed: result.readsUsed,
+    jumps: total(DQ.JUMP) + total(DQ.JUMPS),
+    saturated: total(DQ.PARTLY_SATURATED) + total(DQ.SATURATED),
+    noData: total(DQ.NO_DATA),
+  };
+}
+
+/** Reduces one exposure and writes its product, or finds it done. Throws what goes wrong. */
+async function reduceAndWrite(task: RampTask, store: Store): Promise<Omit<RampOutcome, 'file' | 'seconds'>> {
+  const options = rampOptions(task.options);
+  const name = apogee.productName('2d', task.identity);
+  const product = store.pathOf(name);
+  // Before anything else, so that a missing file is told as such, whatever else is wrong.
+  closeSync(openSyncNamed(task.path));
+  const rows = task.calib === undefined ? apogee.geometry.rows : rowsOf(task);
+  const calibrations = await loadRampCalibrations(task.calib, apogee, task.identity, rows, WANTED[options.reset]);
+  const figures = calibrations.entries.some(({ sha256 }) => sha256 === '') ? apogee.defaults(task.identity) : undefined;
+  const recordOf = (sha256: string): ProductRecord => ({
+    schema: RAMP_SCHEMA,
+    software: `rampline ${version()}`,
+    inputs: [{ name: basename(task.path), sha256, role: 'raw', why: 'named on the command line' }],
+    calibrations: calibrations.entries.filter((entry): entry is Source => entry.sha256 !== ''),
+    parameters: {
+      ...rampParameters(options),
+      diagnostics: task.diagnostics,
+      ...(figures === undefined ? {} : { figures: { ...figures } }),
+    },
+    kernels: chainKernels(),
+  });
+  const earlier = task.force ? undefined : await store.readManifest(name);
+  // The hash is needed at once where a product may be done already, else only for the manifest: then it runs beside.
+  let hashed = earlier === undefined ? undefined : await hashFile(task.path);
+  if (hashed !== undefined && (await store.isDone(name, productKey(recordOf(hashed.sha256)))))
+    return { status: 'skipped', product };
+  const [result, hash] = await Promise.all([
+    reduceRamp(task.path, {
+      instrument: apogee,
+      identity: task.identity,
+      calibrations,
+      options,
+      fits: { verify: task.verify, limits: task.limits },
+      control: task.control,
+    }),
+    hashed ?? hashFile(task.path),
+  ]);
+  hashed = hash;
+  const record = recordOf(hashed.sha256);
+  const made = rampProduct(result, apogee, record.inputs, record.software, task.diagnostics);
+  const summary = await summarise(result);
+  if (Atomics.load(task.control, 0) !== 0) throw new RetriableError('interrupted');
+  await store.writeProduct(name, encodeFits(made.hdus), record);
+  return { status: 'done', product, summary, timings: result.report.timings, warnings: result.warnings };
+}
+
+/** Opens for reading with the errors of src/fits. */
+function openSyncNamed(path: string): number {
+  try {
+    return openSync(path, 'r');
+  } catch {
+    openFits(path).close(); // raises the typed error
+    throw new RetriableError('the file came and went', { file: path });
+  }
+}
+
+/** One task from beginning to end. Never throws: what goes wrong is part of the outcome. */
+export async function runRampTask(task: RampTask): Promise<RampOutcome> {
+  const began = performance.now();
+  const seconds = () => (performance.now() - began) / 1000;
+  const cancelled = () => Atomics.load(task.control, 0) !== 0;
+  if (cancelled()) return { file: task.path, status: 'cancelled', seconds: 0 };
+  try {
+    const outcome = await reduceAndWrite(task, await openStore(task.output));
+    return { file: task.path, ...outcome, seconds: seconds() };
+  } catch (error) {
+    if (cancelled()) return { file: task.path, status: 'cancelled', seconds: seconds() };
+    const failure = toFailure(error);
+    return {
+      file: task.path,
+      status: 'failed',
+      seconds: seconds(),
+      failure: { ...failure, file: failure.file ?? task.path },
+    };
+  }
+}
+
+/** Products that two files would both be: one would overwrite the other. */
+function refuseCollisions(files: readonly RawFile[]): void {
+  const byProduct = new Map<string, string>();
+  for (const { path, identity } of files) {
+    const name = apogee.productName('2d', identity);
+    const other = byProduct.get(name);
+    if (other !== undefined) throw new UsageError(`${path} and ${other} would both become ${name}`);
+    byProduct.set(name, path);
+  }
+}
+
+/** How many exposures at once, and threads for each. */
+export function shareCores(
+  files: number,
+  wanted: { readonly jobs?: number | undefined; readonly threads?: number | undefined; readonly lowMemory: boolean },
+  machine = { cores: availableParallelism(), freeBytes: freemem() },
+): { readonly jobs: number; readonly threads: number } {
+  const fits = Math.max(1, Math.floor(machine.freeBytes / (TASK_BYTES / (wanted.lowMemory ? 2 : 1))));
+  const jobs = Math.max(1, Math.min(files, wanted.jobs ?? Math.min(machine.cores, fits)));
+  return { jobs, threads: wanted.threads ?? Math.max(1, Math.floor(machine.cores / jobs)) };
+}
+
+/**
+ * Reduces raw exposures to 2-D products in `output`. A product that is done (its manifest carries the hash of the same
+ * input, calibrations, parameters and kernels) is skipped. One failing file does not stop the others; outcomes are in the
+ * order of the files.
+ * @throws UsageError, InputError for what is wrong before any file is begun
+ */
+export async function ramp(request: RampRequest): Promise<RampOutcome[]> {
+  const options = rampOptions(request.options);
+  checkChoices(options);
+  const files = selectRawFiles(request.files, apogee);
+  if (files.length === 0) throw new UsageError('expected at least one raw file');
+  refuseCollisions(files);
+  const { jobs, threads } = shareCores(files.length, { ...request, lowMemory: options.lowMemory });
+  const tasks = files.map(
+    ({ path, identity }): RampTask => ({
+      path,
+      identity,
+      output: resolve(request.output),
+      options: { ...options, threads },
+      calib: request.calib,
+      verify: request.verify ?? true,
+      force: request.force ?? false,
+      diagnostics: request.diagnostics ?? false,
+      limits: request.limits ?? {},
+      control: new Int32Array(new SharedArrayBuffer(8)),
+    }),
+  );
+  const cancel = () => {
+    for (const { control } of tasks) Atomics.store(control, 0, 1);
+  };
+  request.signal?.addEventListener('abort', cancel);
+  if (request.signal?.aborted === true) cancel();
+  const done: RampOutcome[] = [];
+  const finish = (outcome: RampOutcome): RampOutcome => {
+    done.push(outcome);
+    request.onOutcome?.(outcome);
+    return outcome;
+  };
+  const { rows } = apogee.geometry;
+  const report = () => {
+    const begun = tasks.reduce((sum, { control }) => sum + Math.min(Atomics.load(control, 1), 2 * rows) / 2, 0);
+    const label = `${done.length} of ${tasks.length} exposures`;
+    request.onProgress?.(Math.max(begun, done.length * rows), tasks.length * rows, label);
+  };
+  const timer = request.onProgress === undefined ? undefined : setInterval(report, PROGRESS_MS);
+  try {
+    if (jobs === 1) {
+      const outcomes: RampOutcome[] = [];
+      for (const task of tasks) outcomes.push(finish(await runRampTask(task)));
+      return outcomes;
+    }
+    const pool = await openPool<RampTask, RampOutcome>(new URL('./worker.js', import.meta.url), jobs);
+    try {
+      return await Promise.all(tasks.map(async (task) => finish(await pool.run(task))));
+    } finally {
+      cancel(); // after an error of the pool itself: no task may go on unseen
+      await pool.close();
+    }
+  } finally {
+    if (timer !== undefined) clearInterval(timer);
+    request.signal?.removeEventListener('abort', cancel);
+  }
+}
+
+/** Removes temporary files of this process from the output directory, after an interrupt. */
+export async function sweepOwn(output: string): Promise<void> {
+  await (await openStore(join(output))).sweep('', true);
+}
