@@ -17,6 +17,7 @@ export class Reporter {
   readonly #start = Date.now();
   #last = 0;
   #drawn = false;
+  #finished = false;
 
   constructor(level: LogLevel, stream: NodeJS.WriteStream = process.stderr) {
     this.#stream = stream;
@@ -39,7 +40,10 @@ export class Reporter {
   readonly progress: Session['progress'] = (done, total, label) => {
     if (this.#level > LOG_LEVELS.indexOf('info')) return;
     const now = Date.now();
-    if (now - this.#last < (this.#terminal ? BAR_INTERVAL_MS : LINE_INTERVAL_MS) && done < total) return;
+    // The end is told at once, and once.
+    const atEnd = done >= total && !this.#finished;
+    this.#finished = done >= total;
+    if (now - this.#last < (this.#terminal ? BAR_INTERVAL_MS : LINE_INTERVAL_MS) && !atEnd) return;
     this.#last = now;
     const seconds = (now - this.#start) / 1000;
     const part = total > 0 ? Math.min(1, done / total) : 0;
