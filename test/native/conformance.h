@@ -237,7 +237,10 @@ class CaseMaker {
     int64_t spent = 0;
     for (Case& c : list_) {
       if (spent > budget && taken.size() >= 24) break;
-      spent += std::max<int64_t>(c.shape.planes, 1) * c.shape.rows * c.shape.cols;
+      for (const PortInfo& port : kernel_.ports) {
+        const Shape extent = ExtentOf(port, c.shape);
+        spent += extent.planes * extent.rows * extent.cols;
+      }
       taken.push_back(std::move(c));
     }
     return taken;
@@ -252,8 +255,8 @@ class CaseMaker {
 
 constexpr Pattern kInRange[] = {Pattern::kUniform, Pattern::kRamp,    Pattern::kSteady, Pattern::kConstant,
                                 Pattern::kLowest,  Pattern::kHighest, Pattern::kEnds};
-// Elements of a plane that one kernel may spend on one target.
-constexpr int64_t kBudget = 1500000;
+// Elements of all ports together that one kernel may spend on one target.
+constexpr int64_t kBudget = 6000000;
 
 inline std::vector<Case> AccuracyCases(const KernelInfo& kernel) {
   CaseMaker maker(kernel);
