@@ -18,7 +18,7 @@ import {
 import type { Chip, Telescope } from './figures.js';
 import { deriveSeed, exp, type Seed, Sequence, seedParams } from './math.js';
 import { KNOTS_PER_LINE, OneOverF, OUTPUTS } from './noise.js';
-import { COLUMNS, type ExposureType, FIBRES, INTERNAL_FLAT, makeScene, PROFILE_SAMPLES } from './scene.js';
+import { COLUMNS, type ExposureType, FIBRES, gradientAt, INTERNAL_FLAT, makeScene, PROFILE_SAMPLES } from './scene.js';
 
 /** Raw counts of the reference pixels [DN]: leaves room for the full wells below the converter's end. */
 export const BIAS_LEVEL = 9000;
@@ -53,6 +53,7 @@ export interface ExposurePlan {
   readonly detectorSeed: number;
   readonly effects: Effects;
   readonly threads: number;
+  readonly jumpElectrons: number | undefined;
 }
 
 const TELE_NUMBER = { apo: 1, lco: 2 } as const;
@@ -182,7 +183,11 @@ async function makeRate(plan: ExposurePlan, detector: Detector): Promise<Float32
   const { tele, chip, type, rows, effects, threads } = plan;
   const rate = new Float32Array(rows * READ_COLUMNS);
   if (effects.scene && type === 'internalflat') rate.fill(INTERNAL_FLAT);
-  if (effects.scene && type !== 'internalflat' && type !== 'dark') {
+  if (effects.scene && type === 'gradient') {
+    const line = Float32Array.from({ length: SCIENCE_COLUMNS }, (_, x) => gradientAt(x));
+    for (let row = 0; row < rows; row++) rate.set(line, row * READ_COLUMNS);
+  }
+  if (effects.scene && type !== 'internalflat' && type !== 'gradient' && type !== 'dark') {
     // Not the chip: what the fibres look at is one thing for the three chips.
     const scene = makeScene(
       tele,
@@ -241,6 +246,10 @@ function makeJumps(plan: ExposurePlan, seed: Seed): Jump[] {
         const before = jumps.get(key)?.electrons ?? 0;
         jumps.set(key, { read, row: at.row + BORDER, x: at.x + BORDER, electrons: before + electronsHere });
       };
+      if (plan.jumpElectrons !== undefined) {
+        add(0, 0, plan.jumpElectrons);
+        continue;
+      }
       add(0, 0, electrons);
       // The track's next pixel takes a share, and charge diffuses into it.
       const [dy, dx] = [

@@ -26,6 +26,7 @@ const TYPE_CARDS: Readonly<Record<ExposureType, TypeCards>> = {
   domeflat: { imageType: 'DomeFlat', exposureType: 'DOMEFLAT', quartz: 0, thar: 0, une: 0 },
   quartzflat: { imageType: 'QuartzFlat', exposureType: 'QUARTZFLAT', quartz: 1, thar: 0, une: 0 },
   internalflat: { imageType: 'InternalFlat', exposureType: 'INTERNALFLAT', quartz: 0, thar: 0, une: 0 },
+  gradient: { imageType: 'InternalFlat', exposureType: 'INTERNALFLAT', quartz: 0, thar: 0, une: 0 },
   une: { imageType: 'ArcLamp', exposureType: 'ARCLAMP', quartz: 0, thar: 0, une: 1 },
   thar: { imageType: 'ArcLamp', exposureType: 'ARCLAMP', quartz: 0, thar: 1, une: 0 },
   // An arc exposure with neither lamp is the Fabry-Perot (ApogeeReduction.jl).

@@ -36,6 +36,8 @@ export interface SimulateOptions {
   readonly detectorSeed?: number;
   /** Switches that differ from "everything on". */
   readonly effects?: Partial<Effects>;
+  /** Every cosmic ray leaves this many electrons in one pixel, for tests of jump detection. Default: a wide distribution. */
+  readonly jumpElectrons?: number | undefined;
   /** 'apz': compressed differences, as the archive holds them; 'raw': the reads as they stand. Default 'apz'. */
   readonly format?: 'apz' | 'raw';
   /** Directory for the files. */
@@ -84,6 +86,8 @@ export function planExposure(options: Omit<SimulateOptions, 'output'>): Exposure
   wholeNumber('rows', rows, 4 * BORDER, FULL_ROWS);
   wholeNumber('the seed', seed, 0, Number.MAX_SAFE_INTEGER);
   wholeNumber('the detector seed', detectorSeed, 0, Number.MAX_SAFE_INTEGER);
+  const { jumpElectrons } = options;
+  if (jumpElectrons !== undefined) wholeNumber('the electrons of a jump', jumpElectrons, 1, 1_000_000);
   wholeNumber('threads', threads, 1, 1024);
   const effects = { ...ALL_EFFECTS, ...options.effects };
   for (const [name, value] of Object.entries(effects)) {
@@ -94,7 +98,7 @@ export function planExposure(options: Omit<SimulateOptions, 'output'>): Exposure
     if (typeof value !== 'boolean' && !isRate)
       throw new UsageError(`effect ${name}: expected true or false, received ${value}`);
   }
-  return { tele, chip, mjd, exposure, type, reads, rows, seed, detectorSeed, effects, threads };
+  return { tele, chip, mjd, exposure, type, reads, rows, seed, detectorSeed, effects, threads, jumpElectrons };
 }
 
 /**
@@ -137,14 +141,14 @@ export async function simulateExposure(options: SimulateOptions): Promise<Simula
 }
 
 function recordOf(plan: ExposurePlan, format: string): ProductRecord {
-  const { threads: _threads, effects, ...parameters } = plan;
+  const { threads: _threads, effects, jumpElectrons, ...parameters } = plan;
   const kernels = Object.fromEntries(KERNELS.filter((k) => k.stage === 'simulate').map((k) => [k.name, k.hash]));
   return {
     schema: `rampline-mock-${format}/1`,
     software: 'rampline simulate',
     inputs: [],
     calibrations: [],
-    parameters: { ...parameters, effects: { ...effects } },
+    parameters: { ...parameters, effects: { ...effects }, ...(jumpElectrons !== undefined && { jumpElectrons }) },
     kernels,
   };
 }

@@ -1,6 +1,6 @@
 /** What shines on the detector: for each fibre a spectrum [e-/read for each column] and where its trace runs. */
 import { type Chip, type ChipFigures, type Figures, figures, type Telescope } from './figures.js';
-import { exp, exp10, type Seed, Sequence } from './math.js';
+import { exp, exp10, ln, type Seed, Sequence } from './math.js';
 
 export const FIBRES = 300;
 export const COLUMNS = 2048;
@@ -8,7 +8,16 @@ export const COLUMNS = 2048;
 export const PROFILE_SAMPLES = 3101;
 const PROFILE_REACH = 15.5;
 
-export type ExposureType = 'object' | 'dark' | 'domeflat' | 'quartzflat' | 'internalflat' | 'une' | 'thar' | 'fpi';
+export type ExposureType =
+  | 'object'
+  | 'dark'
+  | 'domeflat'
+  | 'quartzflat'
+  | 'internalflat'
+  | 'une'
+  | 'thar'
+  | 'fpi'
+  | 'gradient';
 export const EXPOSURE_TYPES: readonly ExposureType[] = [
   'object',
   'dark',
@@ -18,6 +27,7 @@ export const EXPOSURE_TYPES: readonly ExposureType[] = [
   'une',
   'thar',
   'fpi',
+  'gradient',
 ];
 
 /** Fibres (fiberID, 1-based from the top) that carry the FPI during science exposures (ApogeeReduction.jl). */
@@ -36,6 +46,11 @@ const LAMP_SCALE = { une: 0.01, thar: 0.003 } as const;
 const LAMP_BRIGHTEST = 8000;
 /** Internal flats light the detector itself. */
 export const INTERNAL_FLAT = 120;
+/** The scene of ApogeeReduction.jl's ramp test: rates log-spaced along x, the same in every row [e-/read]. */
+export const gradientAt = (x: number): number =>
+  GRADIENT_FIRST * exp((x / (COLUMNS - 1)) * ln(GRADIENT_LAST / GRADIENT_FIRST));
+const GRADIENT_FIRST = 10;
+const GRADIENT_LAST = 4000;
 /** Width of the instrument's line profile [px]; resolving power 22 500 is a FWHM of 2.2 to 3.2 px along the chips. */
 const LINE_SIGMA_PX = 1.15;
 

@@ -258,6 +258,17 @@ describe('each effect alone', () => {
     expect(found).toBeGreaterThan(0.95 * exposure.jumps.length);
   });
 
+  it('cosmic rays of one size on the gradient of rates', async () => {
+    const plan = { type: 'gradient', jumpElectrons: 10_000, rows: 128, reads: 3 } as const;
+    const { exposure } = await expose(plan, { scene: true, cosmicRays: 4000 });
+    expect(exposure.jumps.length).toBeGreaterThan(300);
+    expect(exposure.jumps.every((jump) => jump.electrons % 10_000 === 0)).toBe(true);
+    const rate = exposure.rate.subarray(20 * COLS, 21 * COLS);
+    expect(rate[3]).toBe(0);
+    expect(rate[4]).toBeCloseTo(10 * 400 ** (4 / 2047), 4);
+    expect(rate[2043]).toBeCloseTo(10 * 400 ** (2043 / 2047), 2);
+  });
+
   it('full wells, hot and dead pixels, dark current', async () => {
     const flat = await expose(
       { type: 'internalflat', reads: 3, rows: 128 },
