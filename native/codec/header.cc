@@ -1,6 +1,7 @@
 #include "native/codec/header.h"
 
 #include <charconv>
+#include <cmath>
 #include <cstring>
 
 namespace rampline {
@@ -152,11 +153,16 @@ struct Wanted {
 
 Status TakeInteger(const Card& card, int64_t offset, int64_t min, int64_t max, const char* message, Wanted* wanted) {
   if (wanted->seen) return Ok();  // the first one counts
-  if (card.kind != CardKind::kInteger || (card.flags & kCardTooLarge) || card.integer < min || card.integer > max) {
-    return Fail(Code::kInput, message, offset);
+  // Old writers put a decimal point behind counts. A double holds whole numbers up to 2^53.
+  int64_t value = card.integer;
+  bool whole = card.kind == CardKind::kInteger && !(card.flags & kCardTooLarge);
+  if (card.kind == CardKind::kReal && std::abs(card.number) <= 0x1p53 && std::floor(card.number) == card.number) {
+    value = static_cast<int64_t>(card.number);
+    whole = true;
   }
+  if (!whole || value < min || value > max) return Fail(Code::kInput, message, offset);
   wanted->seen = true;
-  wanted->value = card.integer;
+  wanted->value = value;
   return Ok();
 }
 

@@ -292,7 +292,7 @@ function text(bytes: Uint8Array, begin: number, end: number): string {
     .trimEnd();
 }
 
-/** Decodes an ASCII table: A columns as text, I, F, E and D columns as float64 with NaN for TNULL and blank fields. */
+/** Decodes an ASCII table: A columns as text, I, F, E and D columns as float64 with NaN for TNULL. */
 export function decodeAsciiTable(
   _codec: CodecBinding,
   hdu: TableHdu,
@@ -324,8 +324,12 @@ export function decodeAsciiTable(
     const values = new Float64Array(rows);
     fields.forEach((field, row) => {
       const trimmed = field.trim();
-      if (trimmed === '' || trimmed === nullText) {
+      if (trimmed === nullText) {
         values[row] = Number.NaN;
+        return;
+      }
+      if (trimmed === '') {
+        values[row] = zero; // a blank field is the number 0
         return;
       }
       const number = /^[+-]?(\d+\.?\d*|\.\d+)(?:[EDed]?[+-]?\d+)?$/.test(trimmed)
