@@ -28,7 +28,8 @@ export function rampParameters(options: RampResult['options']): RampProduct['par
 }
 
 /** Cards of the raw header that describe how bytes were stored, not the exposure. */
-const STORAGE = /^(Z[A-Z]+\d*|CHECKSUM|DATASUM|EXTNAME|EXTVER|BZERO|BSCALE|INHERIT|READ)$/;
+const STORAGE =
+  /^(SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|TFIELDS|T[A-Z]{4}\d+|THEAP|Z[A-Z]+\d*|CHECKSUM|DATASUM|EXTNAME|EXTVER|BZERO|BSCALE|INHERIT|READ)$/;
 
 /**
  * The raw header by rule: every card that describes the exposure is carried over as it stands; what describes storage is
