@@ -6,7 +6,7 @@
  * [row][x] of the science columns, by EXTNAME:
  *
  *   gain          GAIN [e-/DN]                         required
- *   readnoise     VARIANCE [DN^2, single read]         required
+ *   readnoise     READNOISE [DN, single read]          required
  *   saturation    SATURATION [DN, raw counts]          required
  *   linearity     C2 [1/DN], C3 [1/DN^2], LIMIT [DN]   optional: without it counts are taken as linear
  *   resetanomaly  AMPLITUDE [DN], keyword TAU [reads]  optional: exponential A exp(-t/TAU), t in reads from the first
@@ -28,17 +28,15 @@ export interface CalibrationMap {
   readonly rowStride: number;
 }
 
-/** Weights of the reference correction, as measure-one-over-f takes them. */
+/** Weights of the reference correction, as measure-one-over-f takes them: see OneOverFFit. */
 export interface OneOverFWeights {
   readonly data: Float32Array;
-  /** Axes, slowest first. */
-  readonly shape: readonly number[];
 }
 
 export interface RampCalibrations {
   readonly gain: CalibrationMap;
-  /** Variance of a single read [DN^2]. */
-  readonly readVariance: CalibrationMap;
+  /** Noise of a single read [DN]. */
+  readonly readNoise: CalibrationMap;
   readonly saturation: CalibrationMap;
   /** Fraction of the saturation level up to which counts are used; the default level is already a safe one. */
   readonly saturationFraction: number;
@@ -88,7 +86,7 @@ export async function loadRampCalibrations(
     const figures = instrument.defaults(identity);
     return {
       gain: constant(figures.gainElectronsPerDn, rows, cols),
-      readVariance: constant(figures.readNoiseDn ** 2, rows, cols),
+      readNoise: constant(figures.readNoiseDn, rows, cols),
       saturation: constant(figures.saturationDn, rows, cols),
       saturationFraction: 1,
       entries: [
@@ -145,7 +143,7 @@ export async function loadRampCalibrations(
   }
   return {
     gain: map(gain, 'GAIN'),
-    readVariance: map(readNoise, 'VARIANCE'),
+    readNoise: map(readNoise, 'READNOISE'),
     saturation: map(saturation, 'SATURATION'),
     saturationFraction: SATURATION_FRACTION,
     ...(linearity && {
@@ -154,10 +152,7 @@ export async function loadRampCalibrations(
     ...(reset && { resetAnomaly: { amplitude: map(reset, 'AMPLITUDE'), tauReads: reset.tau as number } }),
     ...(first && { firstRead: { offset: map(first, 'OFFSET') } }),
     ...(oneOverF && {
-      oneOverF: {
-        data: oneOverF.images.get('WEIGHTS') ?? new Float32Array(),
-        shape: oneOverF.shapes.get('WEIGHTS') ?? [],
-      },
+      oneOverF: { data: oneOverF.images.get('WEIGHTS') ?? new Float32Array() },
     }),
     entries,
   };

@@ -66,9 +66,11 @@ export function rampSteps(options: RampOptions, facts: ChainFacts): StepDescript
       throw new UsageError(`kernel ${name} cannot be switched off: the chain needs what it computes`);
     }
   }
+  // What is not subtracted need not be measured.
+  const off = options.off.includes('subtract-one-over-f') ? [...options.off, 'measure-one-over-f'] : options.off;
   const choices: Record<string, unknown> = { ...options, method: facts.method };
   return steps.filter((step) => {
-    if (options.off.includes(step.kernel)) return false;
+    if (off.includes(step.kernel)) return false;
     const wanted = Object.entries(step.when ?? {}).every(([name, value]) => String(choices[name]) === value);
     if (!wanted) return false;
     const ports = kernelNamed(step.kernel).ports;

@@ -126,7 +126,8 @@ export async function reduceRamp(path: string, context: RampContext): Promise<Ra
     const source = fd === undefined ? await decodeWhole(file, layout) : nativeSource(fd, layout);
     const images = makeImages(layout.rows, context.instrument);
     const zero = sharedF32(chosen.count * 6);
-    const chain = buildChain(context, layout, chosen, source, images, zero);
+    const readVariance = await varianceOf(context.calibrations.readNoise);
+    const chain = buildChain(context, layout, chosen, source, images, zero, readVariance);
     const report = await runChain({
       ...chain,
       steps: chain.steps,
@@ -266,6 +267,20 @@ function makeImages(rows: number, { geometry }: Instrument): RampImages {
   };
 }
 
+/** Variances by the noise map they were made of: a night uses the same few maps for every exposure. */
+const variances = new WeakMap<Float32Array, Float32Array>();
+
+async function varianceOf(noise: CalibrationMap): Promise<CalibrationMap> {
+  let squared = variances.get(noise.data);
+  if (squared === undefined) {
+    squared = sharedF32(noise.data.length);
+    const cols = noise.data.length;
+    await runKernel('square', { value: { data: noise.data, cols }, squared: { data: squared, cols } });
+    variances.set(noise.data, squared);
+  }
+  return { ...noise, data: squared };
+}
+
 /** Knots of the 1/f correction along a row, see subtract-one-over-f. */
 const ONE_OVER_F_KNOTS = 12;
 
@@ -276,6 +291,7 @@ function buildChain(
   source: NonNullable<Chain['source']>,
   images: RampImages,
   zero: Float32Array,
+  readVariance: CalibrationMap,
 ): Chain {
   const { options, calibrations, instrument } = context;
   const { rows } = layout;
@@ -284,7 +300,7 @@ function buildChain(
   const output = (data: BoundArray['data']): BoundArray => ({ data, rows, cols });
   const bound: Record<string, BoundArray> = {
     gain: map(calibrations.gain),
-    readVariance: map(calibrations.readVariance),
+    readVariance: map(readVariance),
     saturation: map(calibrations.saturation),
     offsets: { data: sharedF32(chosen.count * amplifiers), planes: chosen.count, cols: amplifiers },
     zero: { data: zero, planes: chosen.count, cols: zero.length / chosen.count },
@@ -308,8 +324,7 @@ function buildChain(
     bound.limit = map(calibrations.linearity.limit);
   }
   if (calibrations.oneOverF !== undefined) {
-    const [planes = 1, weightRows = 1, weightCols = 1] = calibrations.oneOverF.shape;
-    bound.weights = { data: calibrations.oneOverF.data, planes, rows: weightRows, cols: weightCols };
+    bound.weights = { data: calibrations.oneOverF.data, cols: calibrations.oneOverF.data.length };
   }
   const reset = resetTable(options, calibrations, chosen.count);
   if (reset !== undefined) {
