@@ -135,7 +135,10 @@ struct State {
     edge = reinterpret_cast<uint16_t*>(p + layout.edge);
   }
   uint16_t* Counts(int64_t plane) const { return counts + plane * kThresholds * kLanes; }
-  uint16_t* Side(int64_t plane) const { return side + plane * header->sideStride; }
+  // Side columns of a read: the left ones of all rows, then the right ones.
+  uint16_t* Side(int64_t plane, int64_t right) const {
+    return side + plane * header->sideStride + right * header->rows * kBorder;
+  }
   // Reference rows of an amplifier: the bottom ones, then the top ones.
   uint16_t* Edge(int64_t plane, int64_t amplifier) const {
     return edge + (plane * kAmplifiers + amplifier) * 2 * kEdgePixels;
@@ -300,9 +303,8 @@ Status Gather(const KernelCall& call, void* memory) {
     const int64_t edgeRow = EdgeRow(row, header.rows);
     for (int64_t k = 0; k < reads.planes; k++) {
       const uint16_t* p = reads.at(k, r);
-      uint16_t* side = state.Side(k) + row * kSideColumns;
-      std::memcpy(side, p, kBorder * sizeof(uint16_t));
-      std::memcpy(side + kBorder, p + kScienceColumns - kBorder, kBorder * sizeof(uint16_t));
+      std::memcpy(state.Side(k, 0) + row * kBorder, p, kBorder * sizeof(uint16_t));
+      std::memcpy(state.Side(k, 1) + row * kBorder, p + kScienceColumns - kBorder, kBorder * sizeof(uint16_t));
       for (int64_t a = 0; edgeRow >= 0 && a < kAmplifiers; a++) {
         std::memcpy(state.Edge(k, a) + edgeRow * kAmplifierColumns, p + a * kAmplifierColumns,
                     kAmplifierColumns * sizeof(uint16_t));
@@ -328,7 +330,10 @@ Status Merge(const KernelCall& call, void* into, const void* from) {
     to.seen[row] = 1;
     const int64_t edgeRow = EdgeRow(row, to.header->rows);
     for (int64_t k = 0; k < to.header->planes; k++) {
-      std::memcpy(to.Side(k) + row * kSideColumns, other.Side(k) + row * kSideColumns, kSideColumns * sizeof(uint16_t));
+      for (int64_t right = 0; right < 2; right++) {
+        std::memcpy(to.Side(k, right) + row * kBorder, other.Side(k, right) + row * kBorder,
+                    kBorder * sizeof(uint16_t));
+      }
       for (int64_t a = 0; edgeRow >= 0 && a < kAmplifiers; a++) {
         std::memcpy(to.Edge(k, a) + edgeRow * kAmplifierColumns, other.Edge(k, a) + edgeRow * kAmplifierColumns,
                     kAmplifierColumns * sizeof(uint16_t));
@@ -358,31 +363,36 @@ Status Finish(const KernelCall& call, void* memory, bool* again) {
 
   const auto offsets = call.ports[kOffsets].view<float>();
   const auto zero = call.ports[kZero].view<float>();
-  const int64_t sides = header.rows * kSideColumns;
+  const int64_t sides = header.rows * kBorder;
   for (int64_t k = 0; k < header.planes; k++) {
-    const uint16_t* side = state.Side(k);
-    const double s =
-        0.5 * static_cast<double>(TwiceMedian(0, kEnd, sides, [&](int64_t v) { return Below(side, sides, v); }));
+    // Left and right belong to amplifiers 0 and 3, whose levels differ by far more than the noise: the median of both
+    // together would lie in the gap between them and jump about. Each side has its own, and the level is their mean.
+    int64_t four = 0;  // four times the level
+    for (int64_t right = 0; right < 2; right++) {
+      const uint16_t* side = state.Side(k, right);
+      four += TwiceMedian(0, kEnd, sides, [&](int64_t v) { return Below(side, sides, v); });
+    }
+    const double s = 0.25 * static_cast<double>(four);
     const double r = 0.5 * (state.searches[k].low[0] + state.searches[k].low[1]);
-    // Twice the medians of the bottom and of the top rows of the outer amplifiers.
-    int64_t edge[2];
+    // Four times the level of the bottom and of the top rows of the outer amplifiers, made in the same way.
+    int64_t edge[2] = {0, 0};
     for (int top = 0; top < 2; top++) {
-      const uint16_t* p = state.Edge(k, 0) + top * kEdgePixels;
-      const uint16_t* q = state.Edge(k, kAmplifiers - 1) + top * kEdgePixels;
-      edge[top] = TwiceMedian(0, kEnd, 2 * kEdgePixels,
-                              [&](int64_t v) { return Below(p, kEdgePixels, v) + Below(q, kEdgePixels, v); });
+      for (const int64_t a : {int64_t{0}, kAmplifiers - 1}) {
+        const uint16_t* p = state.Edge(k, a) + top * kEdgePixels;
+        edge[top] += TwiceMedian(0, kEnd, kEdgePixels, [&](int64_t v) { return Below(p, kEdgePixels, v); });
+      }
     }
     double offset[kAmplifiers];
     for (int64_t a = 0; a < kAmplifiers; a++) {
       const uint16_t* p = state.Edge(k, a);
-      // In halves of a DN everything is an integer: 2 v - edge < h where v < (h + edge) / 2, rounded up.
+      // In quarters of a DN everything is an integer: 4 v - edge < h where v < (h + edge) / 4, rounded up.
       const auto below = [&](int64_t h) {
         int64_t n = 0;
-        for (int top = 0; top < 2; top++) n += Below(p + top * kEdgePixels, kEdgePixels, (h + edge[top] + 1) >> 1);
+        for (int top = 0; top < 2; top++) n += Below(p + top * kEdgePixels, kEdgePixels, (h + edge[top] + 3) >> 2);
         return n;
       };
       offset[a] =
-          0.25 * static_cast<double>(TwiceMedian(-2 * int64_t{kEnd}, 2 * int64_t{kEnd}, 2 * kEdgePixels, below));
+          0.125 * static_cast<double>(TwiceMedian(-4 * int64_t{kEnd}, 4 * int64_t{kEnd}, 2 * kEdgePixels, below));
     }
     const double common = 0.5 * (offset[0] + offset[kAmplifiers - 1]);
     float* z = zero.at(k, 0);

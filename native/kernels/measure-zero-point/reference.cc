@@ -23,23 +23,23 @@ Status Reference(const KernelCall& call) {
     return Fail(Code::kUsage, "reads must have 2560 columns and at least 8 rows", -1, kReadColumns, reads.cols);
   }
   for (int64_t k = 0; k < reads.planes; k++) {
-    std::vector<double> side, reference;
+    std::vector<double> left, right, reference;
     for (int64_t row = 0; row < reads.rows; row++) {
       const uint16_t* p = reads.at(k, row);
-      side.insert(side.end(), p, p + kBorder);
-      side.insert(side.end(), p + kScienceColumns - kBorder, p + kScienceColumns);
+      left.insert(left.end(), p, p + kBorder);
+      right.insert(right.end(), p + kScienceColumns - kBorder, p + kScienceColumns);
       reference.insert(reference.end(), p + kScienceColumns, p + kReadColumns);
     }
     // Reference rows: of amplifiers 0 and 3, then of each amplifier less those.
     double edge[2];
     for (int top = 0; top < 2; top++) {
-      std::vector<double> values;
+      std::vector<double> first, last;
       for (int64_t i = 0; i < kBorder; i++) {
         const uint16_t* p = reads.at(k, top != 0 ? reads.rows - kBorder + i : i);
-        values.insert(values.end(), p, p + kAmplifierColumns);
-        values.insert(values.end(), p + kScienceColumns - kAmplifierColumns, p + kScienceColumns);
+        first.insert(first.end(), p, p + kAmplifierColumns);
+        last.insert(last.end(), p + kScienceColumns - kAmplifierColumns, p + kScienceColumns);
       }
-      edge[top] = Median(values);
+      edge[top] = 0.5 * (Median(first) + Median(last));
     }
     double offset[kAmplifiers];
     for (int64_t a = 0; a < kAmplifiers; a++) {
@@ -51,7 +51,7 @@ Status Reference(const KernelCall& call) {
       }
       offset[a] = Median(values);
     }
-    const double s = Median(side), common = 0.5 * (offset[0] + offset[kAmplifiers - 1]);
+    const double s = 0.5 * (Median(left) + Median(right)), common = 0.5 * (offset[0] + offset[kAmplifiers - 1]);
     zero.at(k, 0)[0] = static_cast<float>(s);
     zero.at(k, 0)[1] = static_cast<float>(Median(reference));
     for (int64_t a = 0; a < kAmplifiers; a++) {
