@@ -3,7 +3,7 @@ import { DQ_BITS, DQ_VERSION } from '../../core/generated/dq.js';
 import type { Instrument, ProvenanceEntry } from '../../core/product.js';
 import { isoFromMjd } from '../../core/time.js';
 import { type CardInput, type HduInput, Header } from '../../fits/index.js';
-import type { RampResult } from './index.js';
+import type { RampResult } from './reduce.js';
 
 /** Layout of the product; raise it when a reader could notice. */
 export const RAMP_SCHEMA = 'ramp-2d/1';

@@ -1,0 +1,389 @@
+/**
+ * 3D to 2D: an up-the-ramp exposure of one chip to rate, error and quality images.
+ *
+ * Product in, product out: the stage opens one raw file, takes calibrations, runs the chain of chain.json in one native
+ * call, and hands back what is to be written. It writes nothing itself.
+ */
+import { closeSync, fstatSync, openSync } from 'node:fs';
+import type { CalibrationMap, RampCalibrations } from '../../calib/ramp.js';
+import { AlgorithmError, InputError, UsageError } from '../../core/errors.js';
+import { DQ } from '../../core/generated/dq.js';
+import type { Identity, Instrument, ProvenanceEntry } from '../../core/product.js';
+import { mjdFromIso } from '../../core/time.js';
+import {
+  type BoundArray,
+  type Chain,
+  type ChainReport,
+  kernelNamed,
+  runChain,
+  runKernel,
+  sharedF32,
+  sharedU16,
+  sharedU32,
+} from '../../engine/index.js';
+import { type FitsFile, openFits, type ReadOptions } from '../../fits/index.js';
+import { rampChain } from './chain.js';
+import { type RampLayout, rampLayout } from './layout.js';
+import type { RampOptions } from './options.js';
+
+/** Exposures of at most this many reads are reduced by correlated double sampling (upstream's "dcs"). */
+const DCS_READS = 5;
+const NOMINAL_DROPPED_FOR_DCS = 1;
+
+/** Times of an exposure, TAI as MJD. */
+export interface RampTimes {
+  /** Start of the first used read and of the last, from their DATE-OBS. */
+  readonly first: number | undefined;
+  readonly last: number | undefined;
+  /** Middle of the reads used: t_first + INTOFF/2 + (t_last - t_first)/2. */
+  readonly middle: number | undefined;
+  /** The header's own: start plus half of EXPTIME. */
+  readonly headerMiddle: number | undefined;
+  readonly readSeconds: number;
+}
+
+export interface RampImages {
+  readonly rows: number;
+  readonly cols: number;
+  readonly rate: Float32Array;
+  readonly error: Float32Array;
+  readonly chi2: Float32Array;
+  readonly dq: Uint32Array;
+  readonly goodDiffs: Uint16Array;
+  readonly jumps: Uint16Array;
+  /** Reads before saturation, of the reads used. */
+  readonly lastGood: Uint16Array;
+}
+
+export interface RampResult {
+  readonly identity: Identity;
+  readonly method: 'fit' | 'dcs';
+  readonly images: RampImages;
+  /** Zero points of each used read: [read][6] as measure-zero-point's port `zero` says. */
+  readonly zero: Float32Array;
+  readonly readsTotal: number;
+  readonly firstRead: number;
+  readonly readsUsed: number;
+  readonly times: RampTimes;
+  /** Kernels that ran, name to "version+hash". */
+  readonly kernels: Readonly<Record<string, string>>;
+  readonly calibrations: readonly ProvenanceEntry[];
+  readonly options: RampOptions;
+  readonly report: ChainReport;
+  readonly header: FitsFile['hdus'][number]['header'];
+  readonly warnings: readonly string[];
+}
+
+export interface RampContext {
+  readonly instrument: Instrument;
+  readonly identity: Identity;
+  readonly calibrations: RampCalibrations;
+  readonly options: RampOptions;
+  readonly fits?: ReadOptions;
+  /** [cancel, rows done] on a SharedArrayBuffer. */
+  readonly control?: Int32Array;
+}
+
+/** Which reads are used, and how. */
+export function chooseReads(
+  total: number,
+  options: Pick<RampOptions, 'dropReads' | 'reset'>,
+): { readonly method: 'fit' | 'dcs'; readonly first: number; readonly count: number } {
+  if (total < 2) {
+    throw new AlgorithmError(`a rate needs at least 2 reads, the exposure has ${total}`);
+  }
+  const method = total <= DCS_READS ? 'dcs' : 'fit';
+  let first = options.reset === 'drop' ? options.dropReads : 0;
+  // Short exposures cannot spare two reads: upstream drops one (firstind 2 for dcs), and none of two.
+  if (method === 'dcs') first = Math.min(first, total === 2 ? 0 : NOMINAL_DROPPED_FOR_DCS);
+  if (total - first < 2) {
+    throw new UsageError(`dropping ${first} of ${total} reads leaves no difference`);
+  }
+  return { method, first, count: total - first };
+}
+
+/**
+ * Reduces one exposure of one chip.
+ * @param path the raw file
+ * @throws InputError for a file that is no exposure or is damaged, AlgorithmError where no rate can be had,
+ *   CalibrationError, UsageError
+ */
+export async function reduceRamp(path: string, context: RampContext): Promise<RampResult> {
+  const file = openFits(path, context.fits);
+  let fd: number | undefined;
+  try {
+    const layout = rampLayout(file);
+    checkGeometry(path, layout, context.instrument);
+    const chosen = chooseReads(layout.reads.length, context.options);
+    checkReadNumbers(path, layout);
+    if (layout.native !== undefined) fd = openSync(path, 'r');
+    const source = fd === undefined ? await decodeWhole(file, layout) : nativeSource(fd, layout);
+    const images = makeImages(layout.rows, context.instrument);
+    const zero = sharedF32(chosen.count * 6);
+    const readVariance = await varianceOf(context.calibrations.readNoise);
+    const chain = buildChain(context, layout, chosen, source, images, zero, readVariance);
+    const report = await runChain({
+      ...chain,
+      steps: chain.steps,
+      ...(context.control && { control: context.control }),
+    });
+    if (fd !== undefined) verifySums(file, layout, report);
+    return {
+      identity: context.identity,
+      method: chosen.method,
+      images,
+      zero,
+      readsTotal: layout.reads.length,
+      firstRead: chosen.first,
+      readsUsed: chosen.count,
+      times: timesOf(layout, chosen.first, context.instrument),
+      kernels: Object.fromEntries(chain.steps.map(({ kernel }) => [kernel, versionOf(kernel)])),
+      calibrations: context.calibrations.entries,
+      options: context.options,
+      report,
+      header: headerOf(file, layout),
+      warnings: file.warnings,
+    };
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+    file.close();
+  }
+}
+
+function versionOf(name: string): string {
+  const kernel = kernelNamed(name);
+  return `${kernel.version}+${kernel.hash}`;
+}
+
+/** The header that describes the exposure: of the primary HDU, or of the first read where that one says nothing. */
+function headerOf(file: FitsFile, layout: RampLayout): RampResult['header'] {
+  const primary = file.hdu(0).header;
+  return primary.has('DATE-OBS') || primary.has('EXPTYPE') ? primary : (layout.reads[0] ?? file.hdu(0)).header;
+}
+
+function checkGeometry(path: string, layout: RampLayout, instrument: Instrument): void {
+  const { readCols, rows, border } = instrument.geometry;
+  if (layout.cols !== readCols) {
+    throw new InputError(`expected reads of ${readCols} columns, received ${layout.cols}`, { file: path });
+  }
+  if (layout.rows > rows || layout.rows < 2 * border) {
+    throw new InputError(`expected reads of ${2 * border} to ${rows} rows, received ${layout.rows}`, { file: path });
+  }
+}
+
+/**
+ * Reads carry their number where the writer gave one (READ); a gap or a repetition would make differences of unequal
+ * times look equal, so it is refused.
+ */
+function checkReadNumbers(path: string, layout: RampLayout): void {
+  let before: number | undefined;
+  for (const hdu of layout.reads) {
+    const number = hdu.header.number('READ', undefined);
+    if (number === undefined) return;
+    if (before !== undefined && number !== before + 1) {
+      const what =
+        number === before
+          ? 'is there twice'
+          : number > before
+            ? `follows read ${before}: one is missing`
+            : `follows read ${before}`;
+      throw new InputError(`read ${number} ${what}`, { file: path, hdu: hdu.index });
+    }
+    before = number;
+  }
+}
+
+function nativeSource(fd: number, layout: RampLayout): NonNullable<Chain['source']> {
+  return {
+    ramp: {
+      fd,
+      fileBytes: fstatSync(fd).size,
+      rows: layout.rows,
+      cols: layout.cols,
+      differences: layout.differences,
+      images: layout.native,
+    },
+  };
+}
+
+/** Any other layout: every image decoded as a whole, the reads rebuilt one by one. Slower, and holds the cube. */
+async function decodeWhole(file: FitsFile, layout: RampLayout): Promise<NonNullable<Chain['source']>> {
+  const { rows, cols } = layout;
+  const planes = layout.reads.length;
+  const cube = sharedU16(planes * rows * cols);
+  const plane = (k: number): BoundArray => ({
+    data: cube.subarray(k * rows * cols, (k + 1) * rows * cols),
+    rows,
+    cols,
+  });
+  const image = (at: number) => {
+    const hdu = layout.images[at];
+    if (hdu === undefined) throw new InputError('an image is missing', { file: file.path });
+    return file.readImage(hdu).data;
+  };
+  if (!layout.differences) {
+    for (let k = 0; k < planes; k++) cube.set(image(k) as Uint16Array, k * rows * cols);
+  } else {
+    const average = { data: image(0) as Int32Array, rows, cols };
+    cube.set(image(1) as Uint16Array, 0);
+    for (let k = 1; k < planes; k++) {
+      await runKernel('add-difference', {
+        before: plane(k - 1),
+        average,
+        residual: { data: image(k + 1) as Int32Array, rows, cols },
+        read: plane(k),
+      });
+    }
+  }
+  return { array: { data: cube, planes, rows, cols } };
+}
+
+function makeImages(rows: number, { geometry }: Instrument): RampImages {
+  const { cols, border } = geometry;
+  const n = rows * cols;
+  const dq = sharedU32(n);
+  // The border is geometry, known before any pixel is looked at.
+  for (let y = 0; y < rows; y++) {
+    const row = dq.subarray(y * cols, (y + 1) * cols);
+    if (y < border || y >= rows - border) row.fill(DQ.REFERENCE_PIXEL);
+    row.fill(DQ.REFERENCE_PIXEL, 0, border).fill(DQ.REFERENCE_PIXEL, cols - border);
+  }
+  return {
+    rows,
+    cols,
+    rate: sharedF32(n),
+    error: sharedF32(n),
+    chi2: sharedF32(n),
+    dq,
+    goodDiffs: sharedU16(n),
+    jumps: sharedU16(n),
+    lastGood: sharedU16(n),
+  };
+}
+
+/** Variances by the noise map they were made of: a night uses the same few maps for every exposure. */
+const variances = new WeakMap<Float32Array, Float32Array>();
+
+async function varianceOf(noise: CalibrationMap): Promise<CalibrationMap> {
+  let squared = variances.get(noise.data);
+  if (squared === undefined) {
+    squared = sharedF32(noise.data.length);
+    const cols = noise.data.length;
+    await runKernel('square', { value: { data: noise.data, cols }, squared: { data: squared, cols } });
+    variances.set(noise.data, squared);
+  }
+  return { ...noise, data: squared };
+}
+
+/** Knots of the 1/f correction along a row, see subtract-one-over-f. */
+const ONE_OVER_F_KNOTS = 12;
+
+function buildChain(
+  context: RampContext,
+  layout: RampLayout,
+  chosen: ReturnType<typeof chooseReads>,
+  source: NonNullable<Chain['source']>,
+  images: RampImages,
+  zero: Float32Array,
+  readVariance: CalibrationMap,
+): Chain {
+  const { options, calibrations, instrument } = context;
+  const { rows } = layout;
+  const { cols, amplifiers } = instrument.geometry;
+  const map = (m: CalibrationMap): BoundArray => ({ data: m.data, rows: m.rows, cols: m.cols, rowStride: m.rowStride });
+  const output = (data: BoundArray['data']): BoundArray => ({ data, rows, cols });
+  const bound: Record<string, BoundArray> = {
+    gain: map(calibrations.gain),
+    readVariance: map(readVariance),
+    saturation: map(calibrations.saturation),
+    offsets: { data: sharedF32(chosen.count * amplifiers), planes: chosen.count, cols: amplifiers },
+    zero: { data: zero, planes: chosen.count, cols: zero.length / chosen.count },
+    correction: {
+      data: sharedF32(chosen.count * rows * ONE_OVER_F_KNOTS),
+      planes: chosen.count,
+      rows,
+      cols: ONE_OVER_F_KNOTS,
+    },
+    rate: output(images.rate),
+    error: output(images.error),
+    chi2: output(images.chi2),
+    dq: output(images.dq),
+    goodDiffs: output(images.goodDiffs),
+    jumps: output(images.jumps),
+    lastGood: output(images.lastGood),
+  };
+  if (calibrations.linearity !== undefined) {
+    bound.c2 = map(calibrations.linearity.c2);
+    bound.c3 = map(calibrations.linearity.c3);
+    bound.limit = map(calibrations.linearity.limit);
+  }
+  if (calibrations.oneOverF !== undefined) {
+    bound.weights = { data: calibrations.oneOverF.data, cols: calibrations.oneOverF.data.length };
+  }
+  const reset = resetTable(options, calibrations, chosen.count);
+  if (reset !== undefined) {
+    bound.resetAmplitude = map(reset.amplitude);
+    bound.resetDecay = { data: reset.decay, planes: chosen.count, planeStride: 1 };
+  }
+  const output_ = { unit: options.unit, readTimeSeconds: readSeconds(layout, instrument) };
+  return rampChain(
+    options,
+    { method: chosen.method, reads: chosen.count, firstRead: chosen.first, rows, cols },
+    source,
+    bound,
+    {
+      'latch-saturation': { fraction: calibrations.saturationFraction },
+      'find-jumps': { twoOmit: options.twoOmit },
+      'fit-ramp': output_,
+      dcs: output_,
+    },
+  );
+}
+
+/** What the reset anomaly adds to each read, as amplitude times a table; undefined where reads are dropped instead. */
+function resetTable(
+  options: RampOptions,
+  calibrations: RampCalibrations,
+  reads: number,
+): { readonly amplitude: CalibrationMap; readonly decay: Float32Array } | undefined {
+  if (options.reset === 'exponential' && calibrations.resetAnomaly !== undefined) {
+    const { amplitude, tauReads } = calibrations.resetAnomaly;
+    return { amplitude, decay: sharedF32(reads).map((_, k) => Math.exp(-k / tauReads)) };
+  }
+  if (options.reset === 'first-read' && calibrations.firstRead !== undefined) {
+    return { amplitude: calibrations.firstRead.offset, decay: sharedF32(reads).map((_, k) => (k === 0 ? 1 : 0)) };
+  }
+  return undefined;
+}
+
+/** INTOFF is the time of a read in milliseconds. */
+function readSeconds(layout: RampLayout, instrument: Instrument): number {
+  const milliseconds = layout.reads[0]?.header.number('INTOFF', undefined);
+  return milliseconds !== undefined && milliseconds > 0 ? milliseconds / 1000 : instrument.readTimeSeconds;
+}
+
+function timesOf(layout: RampLayout, firstUsed: number, instrument: Instrument): RampTimes {
+  const start = (hdu: RampLayout['reads'][number] | undefined) => mjdFromIso(hdu?.header.string('DATE-OBS', '') ?? '');
+  const first = start(layout.reads[firstUsed]);
+  const last = start(layout.reads.at(-1));
+  const zeroth = start(layout.reads[0]);
+  const seconds = readSeconds(layout, instrument);
+  const exposure = layout.reads[0]?.header.number('EXPTIME', undefined);
+  const halfRead = seconds / 2 / 86_400;
+  return {
+    first,
+    last,
+    middle: first === undefined || last === undefined ? undefined : first + halfRead + (last - first) / 2,
+    headerMiddle: zeroth === undefined || exposure === undefined ? undefined : zeroth + exposure / 2 / 86_400,
+    readSeconds: seconds,
+  };
+}
+
+/** The stored bytes were summed while they were decoded; here the sums meet the headers' promises. */
+function verifySums(file: FitsFile, layout: RampLayout, report: ChainReport): void {
+  for (const [i, hdu] of layout.images.entries()) {
+    const sum = report.dataSums[i];
+    if (sum !== undefined) file.verifySum(hdu, sum);
+    else file.readData(hdu); // tiles out of order or gaps between them: one more pass, and the same judgement
+  }
+}
