@@ -1,4 +1,5 @@
 /** The pool of worker threads: one coarse task (an exposure of one chip) for each call, small messages only. */
+import { BugError } from '../core/errors.js';
 
 export interface TaskPool<Task, Result> {
   /** Runs a task on the next free worker. Nothing is cloned but the task's own small fields. */
@@ -24,9 +25,14 @@ export async function openPool<Task, Result>(file: URL, workers: number): Promis
     idleTimeout: Number.POSITIVE_INFINITY,
   });
   const running = new Set<Promise<Result>>();
+  // A worker that cannot even begin is told to the pool and to no task: without this its task would wait for ever.
+  const broken = new Promise<never>((_, reject) => {
+    pool.on('error', (cause: Error) => reject(new BugError(`a worker failed: ${cause.message}`, { cause })));
+  });
+  broken.catch(() => undefined);
   return {
     run(task) {
-      const result: Promise<Result> = pool.run(task);
+      const result: Promise<Result> = Promise.race([pool.run(task) as Promise<Result>, broken]);
       const settled: Promise<Result> = result.finally(() => running.delete(settled));
       running.add(settled);
       settled.catch(() => undefined); // the caller has `settled` too and hears of it there

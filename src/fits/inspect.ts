@@ -59,7 +59,7 @@ export function imageFacts(hdu: Hdu):
       method: string | undefined;
     }
   | undefined {
-  const h = hdu.header;
+  const h = hdu.storedHeader;
   const compressed = h.logical('ZIMAGE', false);
   if (!compressed && hdu.kind !== 'image') return undefined;
   const key = (name: string) => (compressed ? `Z${name}` : name);
@@ -75,8 +75,8 @@ export function imageFacts(hdu: Hdu):
 
 /** ZNAMEn and ZVALn of a compressed image, for example BLOCKSIZE. */
 export function compressionParameter(hdu: Hdu, name: string): number | undefined {
-  for (let i = 1; hdu.header.has(`ZNAME${i}`) && i < 1000; i++) {
-    if (hdu.header.string(`ZNAME${i}`, '').trim() === name) return hdu.header.number(`ZVAL${i}`, undefined);
+  for (let i = 1; hdu.storedHeader.has(`ZNAME${i}`) && i < 1000; i++) {
+    if (hdu.storedHeader.string(`ZNAME${i}`, '').trim() === name) return hdu.storedHeader.number(`ZVAL${i}`, undefined);
   }
   return undefined;
 }
@@ -93,7 +93,7 @@ function reportHdu(file: FitsFile, hdu: Hdu, options: InspectOptions): HduReport
     storedBytes: hdu.dataBytes,
     unit: hdu.header.string('BUNIT', ''),
     ...state,
-    ...(options.cards === true ? { cards: hdu.header.records() } : {}),
+    ...(options.cards === true ? { cards: hdu.storedHeader.records() } : {}),
   };
   if (facts === undefined) {
     if (hdu.kind === 'image') return { ...common, kind: 'empty', shape: [] };

@@ -2,7 +2,9 @@
 import { closeSync, openSync } from 'node:fs';
 import { availableParallelism, freemem } from 'node:os';
 import { basename, join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { loadRampCalibrations } from '../calib/ramp.js';
+import { packageRoot } from '../core/addon.js';
 import { RetriableError, UsageError } from '../core/errors.js';
 import { DQ } from '../core/generated/dq.js';
 import type { Identity } from '../core/product.js';
@@ -203,6 +205,11 @@ function openSyncNamed(path: string): number {
   }
 }
 
+/** The compiled worker: the pool runs plain JavaScript, also when this file runs from its TypeScript source in tests. */
+function workerFile(): URL {
+  return pathToFileURL(join(packageRoot(), 'build', 'js', 'night', 'worker.js'));
+}
+
 /** One task from beginning to end. Never throws: what goes wrong is part of the outcome. */
 export async function runRampTask(task: RampTask): Promise<RampOutcome> {
   const began = performance.now();
@@ -297,7 +304,7 @@ export async function ramp(request: RampRequest): Promise<RampOutcome[]> {
       for (const task of tasks) outcomes.push(finish(await runRampTask(task)));
       return outcomes;
     }
-    const pool = await openPool<RampTask, RampOutcome>(new URL('./worker.js', import.meta.url), jobs);
+    const pool = await openPool<RampTask, RampOutcome>(workerFile(), jobs);
     try {
       return await Promise.all(tasks.map(async (task) => finish(await pool.run(task))));
     } finally {

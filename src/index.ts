@@ -1,0 +1,41 @@
+/**
+ * The public interface of Rampline: what the command line does, for programs.
+ *
+ * ```ts
+ * import { ramp, simulateExposure, verifyDirectory } from 'rampline';
+ *
+ * await simulateExposure({ tele: 'apo', chip: 'b', mjd: 60857, exposure: 1, reads: 12, rows: 64, output: 'raw' });
+ * const [outcome] = await ramp({ files: ['raw'], output: 'out', options: { jumps: 'likelihood' } });
+ * console.log(outcome.status, outcome.product, outcome.summary);
+ * for await (const { product, status } of verifyDirectory('out')) console.log(status, product);
+ * ```
+ *
+ * Functions reject with a RamplineError; its class (`error.class`) is one of usage, input, calibration, algorithm, storage,
+ * retriable and bug, and `error.exitCode` is what the command line would end with.
+ */
+export { loadRampCalibrations, type RampCalibrations } from './calib/ramp.js';
+export * from './core/errors.js';
+export { DQ, DQ_BITS } from './core/generated/dq.js';
+export type { Chip, Identity, Instrument, ProvenanceEntry, Telescope } from './core/product.js';
+export { version } from './core/version.js';
+export {
+  type BoundArray,
+  type Chain,
+  type ChainReport,
+  KERNELS as kernels,
+  type KernelDescription,
+  planChain,
+  runChain,
+  runKernel,
+} from './engine/index.js';
+export { encodeFits, type FitsFile, type FitsLimits, type HduInput, Header, openFits } from './fits/index.js';
+export { apogee } from './instruments/apogee/index.js';
+export { type Comparison, diff, type ProductDiff } from './night/diff.js';
+export { examine, type Finding } from './night/doctor.js';
+export { type Inspection, inspect } from './night/inspect.js';
+export { type RampOutcome, type RampRequest, type RampSummary, ramp } from './night/ramp.js';
+export { type Picture, type ViewOptions, view } from './night/view.js';
+export { type SimulateOptions, type SimulateResult, simulateExposure } from './simulate/index.js';
+export type { DiffOptions, DiffStatus, HduDiff } from './stages/qa/diff.js';
+export { type RampContext, type RampOptions, type RampResult, rampOptions, reduceRamp } from './stages/ramp/index.js';
+export { hashFile, openStore, productKey, type Store, type VerifyResult, verifyDirectory } from './store/index.js';
