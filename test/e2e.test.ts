@@ -34,7 +34,7 @@ function science(path: string): Buffer {
   return bytes;
 }
 
-beforeAll(() => {
+function prepare() {
   const ended = rampline(['simulate', '--reads', '12', '--rows', '64', '-o', raw, '--json', '--log-level', 'error']);
   expect(ended.stderr).toBe('');
   expect(ended.code).toBe(0);
@@ -44,7 +44,8 @@ beforeAll(() => {
     'done',
     'done',
   ]);
-});
+}
+beforeAll(prepare);
 
 describe('a small exposure of three chips', () => {
   it.each([
@@ -109,7 +110,9 @@ from astropy.io import fits
 with fits.open(sys.argv[1], checksum=True) as f:
     print(','.join(h.name for h in f), f['SCI'].data.shape, float(np.sum(f['SCI'].data, dtype=np.float64)), int(np.sum(f['DQ'].data != 0)))
 `;
-    const { stdout, stderr, status } = spawnSync('/usr/bin/python3', ['-W', 'error', '-c', code, path], { encoding: 'utf8' });
+    const { stdout, stderr, status } = spawnSync('/usr/bin/python3', ['-W', 'error', '-c', code, path], {
+      encoding: 'utf8',
+    });
     expect(stderr).toBe('');
     expect(status).toBe(0);
     const file = api.openFits(path);

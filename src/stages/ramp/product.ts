@@ -40,7 +40,8 @@ function carriedCards(raw: Header, own: ReadonlySet<string>): Header {
   for (const card of raw.cards) {
     if (STORAGE.test(card.keyword)) continue;
     if (!own.has(card.keyword)) carried.append(card);
-    else if (card.keyword.length <= 5) carried.append({ ...card, keyword: `RAW${card.keyword}` });
+    else if (card.keyword.length <= 5)
+      carried.set(`RAW${card.keyword}`, card.value, card.comment, { real: card.type === 'real' });
   }
   return carried;
 }
