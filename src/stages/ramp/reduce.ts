@@ -325,7 +325,10 @@ function buildChain(
     bound.resetAmplitude = map(reset.amplitude);
     bound.resetDecay = { data: reset.decay, planes: chosen.count, planeStride: 1 };
   }
-  const output_ = { unit: options.unit, readTimeSeconds: readSeconds(layout, instrument) };
+  const units = { unit: options.unit, readTimeSeconds: readSeconds(layout, instrument) };
+  // The likelihood test leaves a weighted fit behind, which is the first of the fit's two iterations; what it starts from
+  // is then unbiased to first order, so there is nothing to correct. After the clip, the fit does both itself.
+  const fit = options.jumps === 'likelihood' ? { iterations: 1, debias: false } : { iterations: 2, debias: true };
   return rampChain(
     options,
     { method: chosen.method, reads: chosen.count, firstRead: chosen.first, rows, cols },
@@ -334,8 +337,8 @@ function buildChain(
     {
       'latch-saturation': { fraction: calibrations.saturationFraction },
       'find-jumps': { twoOmit: options.twoOmit },
-      'fit-ramp': output_,
-      dcs: output_,
+      'fit-ramp': { ...units, ...fit },
+      dcs: units,
     },
   );
 }
