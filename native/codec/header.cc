@@ -215,6 +215,9 @@ Status ScanHeader(const uint8_t* in, size_t n, int64_t available, bool first, bo
                   const HeaderLimits& limits, Card* cards, size_t capacity, HduShape* out, bool* complete) {
   *complete = false;
   *out = HduShape();
+  if (first && (n < 6 || std::memcmp(in, "SIMPLE", 6) != 0)) {
+    return Fail(Code::kInput, "not a FITS file: it does not begin with the keyword SIMPLE", 0);
+  }
   const int64_t records = static_cast<int64_t>(n) / kCardBytes;
   Wanted bitpix, naxis, pcount, gcount, tfields, axes[kMaxAxes];
   bool groups = false;

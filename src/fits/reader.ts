@@ -270,7 +270,7 @@ export class FitsFile {
 
   #image(which: Hdu | number | string): Hdu {
     const hdu = this.#resolve(which);
-    if (hdu.kind !== 'image') throw this.#error(hdu, `HDU ${hdu.index} is no image but a ${hdu.kind}`);
+    if (hdu.kind !== 'image') throw this.#error(hdu, `HDU ${hdu.index} is not an image (${hdu.kind})`);
     return hdu;
   }
 
@@ -351,7 +351,7 @@ export class FitsFile {
   readTable(which: Hdu | number | string, columns?: readonly string[]): FitsTable {
     const hdu = this.#resolve(which);
     if (hdu.kind !== 'bintable' && hdu.kind !== 'asciitable') {
-      throw this.#error(hdu, `HDU ${hdu.index} is no table but a ${hdu.kind}`);
+      throw this.#error(hdu, `HDU ${hdu.index} is not a table (${hdu.kind})`);
     }
     if (hdu.dataPresent < hdu.dataBytes) throw this.#error(hdu, 'the table is cut short');
     const data = this.readData(hdu);
