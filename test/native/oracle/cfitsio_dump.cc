@@ -1,8 +1,9 @@
 // What cfitsio reads, as raw native-endian bytes, for tests that compare Rampline's reader with it:
 //   rampline_cfitsio_dump FILE REQUEST...
 // REQUEST is HDU:TYPE for an image (HDU counts from 0) or HDU:COLUMN:TYPE for a table column (COLUMN counts from 1); TYPE
-// is u8 i8 i16 u16 i32 u32 i64 u64 f32 f64, and for columns also c64 c128 bit log. For each request one line "STATUS BYTES"
-// and then as many bytes. Variable-length columns give the rows one after another.
+// is u8 i8 i16 u16 i32 u32 i64 u64 f32 f64, and for columns also c64 c128 bit log and txt (strings, each ended by a zero).
+// For each request one line "STATUS BYTES" and then as many bytes. Variable-length columns give the rows one after
+// another.
 #include <fitsio.h>
 
 #include <cmath>
@@ -20,10 +21,10 @@ struct Type {
   int code;
   size_t bytes;
 };
-constexpr Type kTypes[] = {{"u8", TBYTE, 1},   {"i8", TSBYTE, 1},   {"i16", TSHORT, 2},    {"u16", TUSHORT, 2},
-                           {"i32", TINT, 4},   {"u32", TUINT, 4},   {"i64", TLONGLONG, 8}, {"u64", TULONGLONG, 8},
-                           {"f32", TFLOAT, 4}, {"f64", TDOUBLE, 8}, {"c64", TCOMPLEX, 8},  {"c128", TDBLCOMPLEX, 16},
-                           {"bit", TBIT, 1},   {"log", TLOGICAL, 1}};
+constexpr Type kTypes[] = {{"u8", TBYTE, 1},   {"i8", TSBYTE, 1},    {"i16", TSHORT, 2},    {"u16", TUSHORT, 2},
+                           {"i32", TINT, 4},   {"u32", TUINT, 4},    {"i64", TLONGLONG, 8}, {"u64", TULONGLONG, 8},
+                           {"f32", TFLOAT, 4}, {"f64", TDOUBLE, 8},  {"c64", TCOMPLEX, 8},  {"c128", TDBLCOMPLEX, 16},
+                           {"bit", TBIT, 1},   {"log", TLOGICAL, 1}, {"txt", TSTRING, 1}};
 
 const Type* Find(const char* name) {
   for (const Type& type : kTypes) {
@@ -74,7 +75,22 @@ void DumpColumn(fitsfile* file, int column, const Type& type) {
   for (LONGLONG row = 1; row <= rows && status == 0; ++row) {
     LONGLONG count = repeat, offset = 0;
     if (variable) fits_read_descriptll(file, column, row, &count, &offset, &status);
-    if (count == 0 || status != 0) continue;
+    if (status != 0) break;
+    if (type.code == TSTRING) {
+      // A row of rAw holds r / w strings; a string of length 0 cannot be asked for.
+      const LONGLONG strings = variable || width == 0 || kind == ASCII_TBL ? 1 : repeat / width;
+      for (LONGLONG i = 0; i < strings && status == 0; ++i) {
+        std::vector<char> text(static_cast<size_t>(kind == ASCII_TBL ? width : count) + 2);
+        char* at = text.data();
+        char none[] = "";
+        if (count > 0) fits_read_col_str(file, column, row, i + 1, 1, none, &at, &any, &status);
+        // cfitsio gives one blank for a field of blanks, to tell it from a null string.
+        if (std::strcmp(text.data(), " ") == 0) text[0] = 0;
+        bytes.insert(bytes.end(), text.data(), text.data() + std::strlen(text.data()) + 1);
+      }
+      continue;
+    }
+    if (count == 0) continue;
     const size_t at = bytes.size();
     bytes.resize(at + static_cast<size_t>(count) * type.bytes);
     if (type.code == TBIT) {
