@@ -7,13 +7,14 @@ import { SignalInterrupt } from './interrupt.js';
 import { buildProgram } from './program.js';
 import { Reporter } from './progress.js';
 import type { LogLevel, Reply } from './reply.js';
+import { printable } from './table.js';
 
 /** How long an orderly end may take after the first signal, before the process ends without it. */
 const GRACE_MS = 5000;
 
 /** What commander refuses is usage; for the rest see asRamplineError. */
 function classify(error: unknown): RamplineError {
-  if (error instanceof CommanderError) return new UsageError(error.message.replace(/^error: /, ''));
+  if (error instanceof CommanderError) return new UsageError(error.message.replace(/^error: /, '').replace(/\n/g, ' '));
   return asRamplineError(error);
 }
 
@@ -95,7 +96,11 @@ async function main(args: readonly string[]): Promise<number> {
     }
     const known = classify(error);
     if (asJson) await print(json(known.toJSON()));
-    else await print(`rampline: ${known.class} error: ${known.describe()}\n`, process.stderr);
+    else {
+      // Names are part of messages and may hold anything; a bug's own text has lines of its own.
+      const text = known instanceof BugError ? known.describe() : printable(known.describe());
+      await print(`rampline: ${known.class} error: ${text}\n`, process.stderr);
+    }
     if (known instanceof UsageError && !asJson && error instanceof CommanderError) {
       await print('rampline --help and rampline VERB --help have examples\n', process.stderr);
     }

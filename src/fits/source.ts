@@ -58,7 +58,13 @@ export function openSource(path: string): ByteSource {
 
 function openError(path: string, cause: unknown): InputError | StorageError {
   const code = (cause as NodeJS.ErrnoException).code;
-  if (code === 'ENOENT' || code === 'ENOTDIR') return new InputError('no such file', { file: path, cause });
+  if (code === 'ERR_INVALID_ARG_VALUE') {
+    return new InputError('no such file: the name contains a NUL character', { file: path, cause });
+  }
+  if (code === 'ENAMETOOLONG') return new InputError('no such file: the name is too long', { file: path, cause });
+  if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP') {
+    return new InputError('no such file', { file: path, cause });
+  }
   if (code === 'EISDIR') return new InputError('not a regular file', { file: path, cause });
   return new StorageError(`cannot be opened: ${(cause as Error).message}`, { file: path, cause });
 }

@@ -1,0 +1,336 @@
+/**
+ * npm run demo: simulates one APOGEE exposure with every effect on, reduces it, and shows what came out beside the truth,
+ * beside what funpack needs for decompressing the same file, and as a picture. What is already there is used again.
+ */
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Command, Option } from 'commander';
+import { DQ, DQ_BITS } from '../core/generated/dq.js';
+import type { Chip, Telescope } from '../core/product.js';
+import { KERNELS, runKernel } from '../engine/index.js';
+import { type FitsFile, openFits } from '../fits/index.js';
+import { apogee } from '../instruments/apogee/index.js';
+import { asRamplineError } from '../night/failure.js';
+import { type RampOutcome, ramp } from '../night/ramp.js';
+import { planExposure, simulateExposure } from '../simulate/index.js';
+import { drawImage } from '../stages/qa/picture.js';
+import { canonicalJson, openStore, type Store } from '../store/index.js';
+import { wholeNumber } from './options.js';
+import { bytesText, table } from './table.js';
+
+interface DemoOptions {
+  readonly rows: number;
+  readonly reads: number;
+  readonly tele: Telescope;
+  readonly output: string;
+}
+
+const CHIPS: readonly Chip[] = ['a', 'b', 'c'];
+const MJD = 60_857;
+const EXPOSURE = 1;
+/** Rows of the picture that shows the three chips side by side. */
+const STRIP_ROWS = 256;
+/** Pixels that carry light, for the ratio of fluxes [DN/read]. */
+const BRIGHT = 20;
+/** The median ratio is that of every 101st pixel: some 40,000, and 101 has no factor in common with the columns. */
+const SAMPLE_STEP = 101;
+/** |z| beyond this is counted apart. */
+const OUTLIER = 10;
+/** Of the noise of one difference: jumps that no test may miss. */
+const CLEAR_SIGMA = 20;
+
+const say = (text: string) => process.stdout.write(`${text}\n`);
+
+/** Simulates the chip, unless the manifest says that exactly this is there. */
+async function simulated(
+  options: DemoOptions,
+  chip: Chip,
+  store: Store,
+): Promise<{ file: string; truth: string; seconds: number }> {
+  const { tele, reads, rows } = options;
+  const wanted = { tele, chip, mjd: MJD, exposure: EXPOSURE, reads, rows };
+  const { threads: _, ...plan } = planExposure(wanted);
+  const raw = apogee.rawName(plan, 'apz');
+  const truth = `truth-${raw.replace(/\.apz$/, '')}.fits`;
+  const kernels = Object.fromEntries(KERNELS.filter((k) => k.stage === 'simulate').map((k) => [k.name, k.hash]));
+  const there = async (name: string): Promise<boolean> => {
+    const entry = await store.readManifest(name);
+    if (entry === undefined || !(await store.isDone(name, entry.key))) return false;
+    return (
+      canonicalJson(entry.parameters) === canonicalJson(JSON.parse(JSON.stringify(plan))) &&
+      canonicalJson(entry.kernels) === canonicalJson(kernels)
+    );
+  };
+  const file = join(store.directory, raw);
+  const names = [
+    raw,
+    truth,
+    ...['gain', 'readnoise', 'saturation', 'linearity'].map((kind) => `calib/${kind}-${tele}-${chip}.fits`),
+  ];
+  const have = await Promise.all(names.map((name, i) => (i < 2 ? there(name) : store.readManifest(name))));
+  if (have.every(Boolean)) return { file, truth: join(store.directory, truth), seconds: 0 };
+  const made = await simulateExposure({ ...wanted, output: store.directory, threads: availableParallelism() });
+  return { file, truth: join(store.directory, truth), seconds: made.seconds };
+}
+
+interface Judgement {
+  readonly fluxRatio: number;
+  readonly meanZ: number;
+  readonly stdZ: number;
+  readonly outliers: number;
+  readonly chi2: number;
+  readonly clearJumps: number;
+  readonly clearFound: number;
+  readonly flagged: number;
+  readonly flaggedTrue: number;
+}
+
+const total = (data: Int32Array | Float64Array, width: number, at: number): number => {
+  let sum = 0;
+  for (let i = at; i < data.length; i += width) sum += data[i]!;
+  return sum;
+};
+
+/** Holds a product against its truth. Pixels are gone through by kernels; here are sums of rows and a list of jumps. */
+async function judge(product: FitsFile, truth: FitsFile): Promise<Judgement> {
+  const image = <T>(file: FitsFile, name: string) => file.readImage(name).data as T;
+  const rate = image<Float32Array>(product, 'SCI');
+  const dq = image<Uint32Array>(product, 'DQ');
+  const real = image<Float32Array>(truth, 'RATE');
+  const [cols = 0, rows = 0] = product.hdu('SCI').axes;
+  // Pixels with a dropped jump count: the fit is there to live with them.
+  const skip = DQ_BITS.filter(({ bad }) => bad).reduce((mask, { bit }) => mask | (1 << bit), 0) & ~(DQ.JUMP | DQ.JUMPS);
+  const plane = <T>(data: T) => ({ data, rows, cols });
+  const sums = new Float64Array(rows * 6);
+  await runKernel(
+    'judge-rates',
+    {
+      rate: plane(rate),
+      error: plane(image<Float32Array>(product, 'ERR')),
+      chi2: plane(image<Float32Array>(product, 'CHI2')),
+      diffs: plane(image<Uint16Array>(product, 'NREADS')),
+      dq: plane(dq),
+      truth: plane(real),
+      sums: { data: sums, rows, cols: 6 },
+    },
+    { skip, limit: OUTLIER },
+    { strip: cols },
+  );
+  const counts = new Int32Array(rows * 32);
+  await runKernel('count-flags', { mask: plane(dq), counts: { data: counts, rows, cols: 32 } }, {}, { strip: cols });
+  const [n, z, zz, chi2, dof, outliers] = [0, 1, 2, 3, 4, 5].map((i) => total(sums, 6, i)) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
+
+  const ratios: number[] = [];
+  for (let i = 0; i < rate.length; i += SAMPLE_STEP) {
+    if (real[i]! > BRIGHT && (dq[i]! & skip) === 0) ratios.push(rate[i]! / real[i]!);
+  }
+  ratios.sort((a, b) => a - b);
+
+  const gain = image<Float32Array>(truth, 'GAIN');
+  const noise = image<Float32Array>(truth, 'READNOISE');
+  const jumps = truth.readTable('JUMPS');
+  const column = (name: string) => jumps.column(name).values as Int32Array | Float32Array;
+  const [read, y, x, amplitude] = [column('READ'), column('Y'), column('X'), column('AMPLITUDE')];
+  const first = product.hdu(0).header.number('READ1', 1) - 1;
+  let clearJumps = 0;
+  let clearFound = 0;
+  const trulyFlagged = new Set<number>();
+  for (let k = 0; k < jumps.rows; k++) {
+    const at = y[k]! * cols + x[k]!;
+    const isFlagged = (dq[at]! & (DQ.JUMP | DQ.JUMPS)) !== 0;
+    if (isFlagged) trulyFlagged.add(at);
+    // A jump before the first used read, or in a pixel that cannot be used, leaves nothing to find.
+    if (read[k]! <= first || (dq[at]! & (skip | DQ.PARTLY_SATURATED)) !== 0) continue;
+    const sigma = Math.sqrt(2 * noise[at]! ** 2 + Math.max(0, real[at]!) / gain[at]!);
+    if (amplitude[k]! < CLEAR_SIGMA * sigma) continue;
+    clearJumps++;
+    if (isFlagged) clearFound++;
+  }
+  const flagged = total(counts, 32, Math.log2(DQ.JUMP)) + total(counts, 32, Math.log2(DQ.JUMPS));
+  return {
+    fluxRatio: ratios[Math.floor(ratios.length / 2)] ?? Number.NaN,
+    meanZ: z / n,
+    stdZ: Math.sqrt(zz / n - (z / n) ** 2),
+    outliers,
+    chi2: chi2 / dof,
+    clearJumps,
+    clearFound,
+    flagged,
+    flaggedTrue: trulyFlagged.size,
+  };
+}
+
+/** CPU seconds of a child process from start to end, with what it started; undefined when it is not there or fails. */
+function cpuSeconds(command: string, args: readonly string[]): number | undefined {
+  // Fields 16 and 17 of proc(5) stat: user and system time of waited-for children, in ticks of 1/100 s.
+  const children = () => {
+    const fields = readFileSync('/proc/self/stat', 'utf8')
+      .replace(/^.*\) /, '')
+      .split(' ');
+    return (Number(fields[13]) + Number(fields[14])) / 100;
+  };
+  const before = children();
+  const { status } = spawnSync(command, [...args], { stdio: 'ignore' });
+  return status === 0 ? children() - before : undefined;
+}
+
+async function demo(options: DemoOptions): Promise<void> {
+  const base = resolve(options.output);
+  const began = performance.now();
+  const rawStore = await openStore(join(base, 'raw'));
+  const pictures = await openStore(base);
+  say(
+    `Rampline demo: one exposure of ${options.reads} reads, three chips of ${options.rows} rows, every effect on; in ${base}\n`,
+  );
+
+  const made: { file: string; truth: string; seconds: number }[] = [];
+  for (const chip of CHIPS) {
+    const one = await simulated(options, chip, rawStore);
+    say(
+      `chip ${chip}: ${one.seconds === 0 ? 'simulated before, used again' : `simulated in ${one.seconds.toFixed(1)} s`}`,
+    );
+    made.push(one);
+  }
+
+  const reduced = join(base, 'reduced');
+  const start = performance.now();
+  const outcomes = await ramp({
+    files: made.map(({ file }) => file),
+    output: reduced,
+    calib: join(base, 'raw', 'calib'),
+    force: true,
+    jobs: 1,
+  });
+  const seconds = (performance.now() - start) / 1000;
+  const failed = outcomes.find(({ failure }) => failure !== undefined);
+  if (failed !== undefined) throw new Error(`${failed.file}: ${failed.failure?.message}`);
+  say(
+    `\nreduced in ${seconds.toFixed(1)} s (${outcomes.map((o) => o.seconds.toFixed(1)).join(', ')}), checked, written and synced\n`,
+  );
+
+  const rows: string[][] = [];
+  const strips: { data: Float32Array; rows: number; cols: number }[] = [];
+  for (const [i, chip] of CHIPS.entries()) {
+    const { product } = outcomes[i] as RampOutcome;
+    const [file, truth] = [openFits(product!), openFits(made[i]!.truth)];
+    const found = await judge(file, truth);
+    rows.push([
+      chip,
+      found.fluxRatio.toFixed(4),
+      found.meanZ.toFixed(3),
+      found.stdZ.toFixed(3),
+      found.chi2.toFixed(3),
+      String(found.outliers),
+      `${found.clearFound} of ${found.clearJumps}`,
+      `${found.flaggedTrue} of ${found.flagged}`,
+    ]);
+    const sci = file.readImage('SCI');
+    const [height, width] = sci.shape as [number, number];
+    const top = Math.floor((height - Math.min(height, STRIP_ROWS)) / 2);
+    const data = sci.data as Float32Array;
+    strips.push({
+      data: data.subarray(top * width, (top + Math.min(height, STRIP_ROWS)) * width),
+      rows: Math.min(height, STRIP_ROWS),
+      cols: width,
+    });
+    if (chip === 'b') await pictures.writeFile('chip-b.png', (await drawImage(data, height, width)).png);
+    file.close();
+    truth.close();
+  }
+  const [strip] = strips;
+  const joined = new Float32Array(strips.reduce((n, { data }) => n + data.length, 0));
+  const width = strips.reduce((n, { cols }) => n + cols, 0);
+  for (let row = 0; row < strip!.rows; row++) {
+    let at = row * width;
+    for (const { data, cols } of strips) {
+      joined.set(data.subarray(row * cols, (row + 1) * cols), at);
+      at += cols;
+    }
+  }
+  await pictures.writeFile('strip.png', (await drawImage(joined, strip!.rows, width)).png);
+
+  say('Result against truth:');
+  const head = [
+    'chip',
+    'median flux ratio',
+    'mean z',
+    'std z',
+    'chi2/dof',
+    `|z| > ${OUTLIER}`,
+    `jumps >= ${CLEAR_SIGMA} sigma found`,
+    'flagged pixels with a true jump',
+  ];
+  say(table(head, rows, head.slice(1)));
+  say(
+    'z = (rate - truth) / error. The jump test works at 4.5 sigma, so some of millions of differences are flagged by chance.\n',
+  );
+
+  const file = made[1]!.file;
+  const rampline = [
+    fileURLToPath(new URL('./main.js', import.meta.url)),
+    'ramp',
+    file,
+    '-o',
+    join(base, 'timed'),
+    '--force',
+    '--threads',
+    '1',
+    '--log-level',
+    'error',
+  ];
+  const ours = cpuSeconds(process.execPath, [...rampline, '--calib', join(base, 'raw', 'calib')]);
+  const theirs = cpuSeconds('funpack', ['-S', file]);
+  const size = readFileSize(file);
+  say(`Speed, whole processes, chip b (${bytesText(size)} compressed, one thread):`);
+  say(
+    table(
+      ['process', 'CPU seconds', 'what it does'],
+      [
+        [
+          'rampline ramp',
+          ours === undefined ? 'failed' : ours.toFixed(2),
+          'decompress, reduce, write, checksum, hash, fsync',
+        ],
+        ['funpack -S', theirs === undefined ? 'not installed' : theirs.toFixed(2), 'decompress, output thrown away'],
+      ],
+      ['CPU seconds'],
+    ),
+  );
+  if (ours !== undefined && theirs !== undefined) say(`funpack / rampline: ${(theirs / ours).toFixed(2)}\n`);
+  say('Pictures:');
+  say(`  ${join(base, 'chip-b.png')}   chip b, all of it`);
+  say(`  ${join(base, 'strip.png')}    chips a, b, c side by side, the middle rows`);
+  say(`Products:\n${outcomes.map(({ product }) => `  ${product}`).join('\n')}`);
+  say(`\n${((performance.now() - began) / 1000).toFixed(0)} s in all`);
+}
+
+function readFileSize(path: string): number {
+  const file = openFits(path, { verify: false });
+  file.close();
+  return file.size;
+}
+
+const program = new Command('demo')
+  .option('--rows <n>', 'rows of the detector: fewer are quicker', wholeNumber('--rows', 16, 2048), 2048)
+  .option('--reads <n>', 'reads', wholeNumber('--reads', 6, 1000), 47)
+  .addOption(new Option('--tele <tele>', 'telescope').choices(['apo', 'lco']).default('apo'))
+  .option('-o, --output <dir>', 'directory', 'demo-output');
+
+try {
+  program.parse();
+  await demo(program.opts<DemoOptions>());
+} catch (error) {
+  const known = asRamplineError(error);
+  process.stderr.write(`demo: ${known.class} error: ${known.describe()}\n`);
+  process.exitCode = known.exitCode;
+}
