@@ -7,6 +7,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { UsageError } from '../core/errors.js';
 import { addon } from '../engine/index.js';
 import { openFits } from '../fits/index.js';
+import { RESET_READS } from './detector.js';
 import {
   BAD_DEAD,
   BAD_HOT,
@@ -81,9 +82,9 @@ describe('numbers without libm', () => {
 describe('the same bytes', () => {
   // Changing any of these means that every file simulated before can no longer be made again.
   const GOLDEN = {
-    object: '7033160518262678d7c85ca03bc40f41d5609ccaf32a877f100ba244f9711a46',
-    dark: '6ad72c579c8178451ff702c4793bf5b7283dd6af0915ffc9358c041b1aeffe37',
-    fpi: 'e75569d38145a2c3b7bb7860bff0ee2a4fdb0067cfd1232301bc8c1f945eed23',
+    object: '94a32b52c7a406a35e54ed491991c87f6bceab30fec499a7eca0ae63d8175f0d',
+    dark: '6b23ea7d064c4f16d38c0acf91a5e87f4606abfaaa1d4251582b81e74d9d27f7',
+    fpi: '916f2e3d4b59c27fd0d1aaa607414d289b1b417ef7acadb3fc16147b8127bf39',
   } as const;
 
   it.each(Object.entries(GOLDEN))('as ever for a strip of type %s', async (type, expected) => {
@@ -231,7 +232,9 @@ describe('each effect alone', () => {
     );
     const amplitude = mean([...sensitive(rows)].map((i) => exposure.detector.reset[i] as number));
     expect(Math.abs((excess[0] as number) - amplitude)).toBeLessThan(0.2);
-    expect(Math.abs((excess[2] as number) - amplitude * Math.exp(-2 / 1.3))).toBeLessThan(0.2);
+    // Counts are whole: only where pixels scatter over more than one does their mean show the anomaly to a part of one.
+    expect(Math.abs((excess[1] as number) - amplitude * Math.exp(-1 / RESET_READS))).toBeLessThan(0.2);
+    expect(Math.abs(excess[2] as number)).toBeLessThan(1);
     expect(reads[0]?.subarray(0, 4)).toEqual(reads[11]?.subarray(0, 4));
   });
 
