@@ -30,6 +30,7 @@ export {
 } from './engine/index.js';
 export { encodeFits, type FitsFile, type FitsLimits, type HduInput, Header, openFits } from './fits/index.js';
 export { apogee } from './instruments/apogee/index.js';
+export { buildOneOverF, type OneOverFCalibration, type OneOverFRequest } from './night/calib.js';
 export { type Comparison, diff, type ProductDiff } from './night/diff.js';
 export { examine, type Finding } from './night/doctor.js';
 export { type Inspection, inspect } from './night/inspect.js';

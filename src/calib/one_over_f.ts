@@ -37,6 +37,8 @@ const SIGNALS = REFERENCES + AMPLIFIERS;
 /** A reference is used where it explains this many times what chance would. */
 const SIGNIFICANCE = 3;
 const SHORTEST = 64;
+/** Rows that the fit needs. */
+export const ONE_OVER_F_MIN_ROWS = SHORTEST / 2;
 
 /** A complex number. */
 type Complex = readonly [number, number];

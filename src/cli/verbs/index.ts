@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import type { Define } from '../reply.js';
 import { defineBench } from './bench.js';
+import { defineCalib } from './calib.js';
 import { defineDiff } from './diff.js';
 import { defineDoctor } from './doctor.js';
 import { defineInspect } from './inspect.js';
@@ -14,6 +15,7 @@ import { defineView } from './view.js';
 export function defineVerbs(program: Command, define: Define): void {
   defineSimulate(program, define);
   defineRamp(program, define);
+  defineCalib(program, define);
   defineInspect(program, define);
   defineView(program, define);
   defineVerify(program, define);

@@ -115,7 +115,8 @@ function dqTable(): HduInput {
   };
 }
 
-function provenanceTable(entries: readonly ProvenanceEntry[]): HduInput {
+/** What a file was made from. */
+export function provenanceTable(entries: readonly ProvenanceEntry[]): HduInput {
   return {
     kind: 'table',
     name: 'PROVENANCE',

@@ -4,9 +4,8 @@
  * Product in, product out: the stage opens one raw file, takes calibrations, runs the chain of chain.json in one native
  * call, and hands back what is to be written. It writes nothing itself.
  */
-import { closeSync, fstatSync, openSync } from 'node:fs';
 import type { CalibrationMap, RampCalibrations } from '../../calib/ramp.js';
-import { AlgorithmError, InputError, UsageError } from '../../core/errors.js';
+import { AlgorithmError, UsageError } from '../../core/errors.js';
 import { DQ } from '../../core/generated/dq.js';
 import type { Identity, Instrument, ProvenanceEntry } from '../../core/product.js';
 import { mjdFromIso } from '../../core/time.js';
@@ -21,10 +20,11 @@ import {
   sharedU16,
   sharedU32,
 } from '../../engine/index.js';
-import { type FitsFile, openFits, type ReadOptions } from '../../fits/index.js';
+import type { FitsFile, ReadOptions } from '../../fits/index.js';
 import { rampChain } from './chain.js';
-import { type RampLayout, rampLayout } from './layout.js';
+import type { RampLayout } from './layout.js';
 import type { RampOptions } from './options.js';
+import { readSeconds, withRamp } from './source.js';
 
 /** Exposures of at most this many reads are reduced by correlated double sampling (upstream's "dcs"). */
 const DCS_READS = 5;
@@ -109,25 +109,16 @@ export function chooseReads(
  *   CalibrationError, UsageError
  */
 export async function reduceRamp(path: string, context: RampContext): Promise<RampResult> {
-  const file = openFits(path, context.fits);
-  let fd: number | undefined;
-  try {
-    const layout = rampLayout(file);
-    checkGeometry(path, layout, context.instrument);
-    const chosen = chooseReads(layout.reads.length, context.options);
-    checkReadNumbers(path, layout);
-    if (layout.native !== undefined) fd = openSync(path, 'r');
-    const source = fd === undefined ? await decodeWhole(file, layout) : nativeSource(fd, layout);
-    const images = makeImages(layout.rows, context.instrument);
+  const { instrument, options } = context;
+  const firstUsed = (reads: number) => chooseReads(reads, options).first;
+  return withRamp(path, instrument, context.fits, firstUsed, async ({ file, layout, source, warnings, verify }) => {
+    const chosen = chooseReads(layout.reads.length, options);
+    const images = makeImages(layout.rows, instrument);
     const zero = sharedF32(chosen.count * 6);
     const readVariance = await varianceOf(context.calibrations.readNoise);
     const chain = buildChain(context, layout, chosen, source, images, zero, readVariance);
-    const report = await runChain({
-      ...chain,
-      steps: chain.steps,
-      ...(context.control && { control: context.control }),
-    });
-    if (fd !== undefined) verifySums(file, layout, report);
+    const report = await runChain({ ...chain, ...(context.control && { control: context.control }) });
+    verify(report);
     return {
       identity: context.identity,
       method: chosen.method,
@@ -136,18 +127,15 @@ export async function reduceRamp(path: string, context: RampContext): Promise<Ra
       readsTotal: layout.reads.length,
       firstRead: chosen.first,
       readsUsed: chosen.count,
-      times: timesOf(layout, chosen.first, context.instrument),
+      times: timesOf(layout, chosen.first, instrument),
       kernels: Object.fromEntries(chain.steps.map(({ kernel }) => [kernel, versionOf(kernel)])),
       calibrations: context.calibrations.entries,
-      options: context.options,
+      options,
       report,
       header: headerOf(file, layout),
-      warnings: file.warnings,
+      warnings: [...file.warnings, ...warnings],
     };
-  } finally {
-    if (fd !== undefined) closeSync(fd);
-    file.close();
-  }
+  });
 }
 
 function versionOf(name: string): string {
@@ -159,83 +147,6 @@ function versionOf(name: string): string {
 function headerOf(file: FitsFile, layout: RampLayout): RampResult['header'] {
   const primary = file.hdu(0).header;
   return primary.has('DATE-OBS') || primary.has('EXPTYPE') ? primary : (layout.reads[0] ?? file.hdu(0)).header;
-}
-
-function checkGeometry(path: string, layout: RampLayout, instrument: Instrument): void {
-  const { readCols, rows, border } = instrument.geometry;
-  if (layout.cols !== readCols) {
-    throw new InputError(`expected reads of ${readCols} columns, received ${layout.cols}`, { file: path });
-  }
-  if (layout.rows > rows || layout.rows < 2 * border) {
-    throw new InputError(`expected reads of ${2 * border} to ${rows} rows, received ${layout.rows}`, { file: path });
-  }
-}
-
-/**
- * Reads carry their number where the writer gave one (READ); a gap or a repetition would make differences of unequal
- * times look equal, so it is refused.
- */
-function checkReadNumbers(path: string, layout: RampLayout): void {
-  let before: number | undefined;
-  for (const hdu of layout.reads) {
-    const number = hdu.header.number('READ', undefined);
-    if (number === undefined) return;
-    if (before !== undefined && number !== before + 1) {
-      const what =
-        number === before
-          ? 'is there twice'
-          : number > before
-            ? `follows read ${before}: one is missing`
-            : `follows read ${before}`;
-      throw new InputError(`read ${number} ${what}`, { file: path, hdu: hdu.index });
-    }
-    before = number;
-  }
-}
-
-function nativeSource(fd: number, layout: RampLayout): NonNullable<Chain['source']> {
-  return {
-    ramp: {
-      fd,
-      fileBytes: fstatSync(fd).size,
-      rows: layout.rows,
-      cols: layout.cols,
-      differences: layout.differences,
-      images: layout.native,
-    },
-  };
-}
-
-/** Any other layout: every image decoded as a whole, the reads rebuilt one by one. Slower, and holds the cube. */
-async function decodeWhole(file: FitsFile, layout: RampLayout): Promise<NonNullable<Chain['source']>> {
-  const { rows, cols } = layout;
-  const planes = layout.reads.length;
-  const cube = sharedU16(planes * rows * cols);
-  const plane = (k: number): BoundArray => ({
-    data: cube.subarray(k * rows * cols, (k + 1) * rows * cols),
-    rows,
-    cols,
-  });
-  const image = (at: number) => {
-    const hdu = layout.images[at];
-    if (hdu === undefined) throw new InputError('an image is missing', { file: file.path });
-    return file.readImage(hdu).data;
-  };
-  if (!layout.differences) {
-    for (let k = 0; k < planes; k++) cube.set(image(k) as Uint16Array, k * rows * cols);
-  } else {
-    const average = { data: image(0) as Int32Array, rows, cols };
-    cube.set(image(1) as Uint16Array, 0);
-    for (let k = 1; k < planes; k++) {
-      await runKernel('add-difference', {
-        before: plane(k - 1),
-        average,
-        residual: { data: image(k + 1) as Int32Array, rows, cols },
-        read: plane(k),
-      });
-    }
-  }
-  return { array: { data: cube, planes, rows, cols } };
 }
 
 function makeImages(rows: number, { geometry }: Instrument): RampImages {
@@ -359,12 +270,6 @@ function resetTable(
   return undefined;
 }
 
-/** INTOFF is the time of a read in milliseconds. */
-function readSeconds(layout: RampLayout, instrument: Instrument): number {
-  const milliseconds = layout.reads[0]?.header.number('INTOFF', undefined);
-  return milliseconds !== undefined && milliseconds > 0 ? milliseconds / 1000 : instrument.readTimeSeconds;
-}
-
 function timesOf(layout: RampLayout, firstUsed: number, instrument: Instrument): RampTimes {
   const start = (hdu: RampLayout['reads'][number] | undefined) => mjdFromIso(hdu?.header.string('DATE-OBS', '') ?? '');
   const first = start(layout.reads[firstUsed]);
@@ -380,13 +285,4 @@ function timesOf(layout: RampLayout, firstUsed: number, instrument: Instrument):
     headerMiddle: zeroth === undefined || exposure === undefined ? undefined : zeroth + exposure / 2 / 86_400,
     readSeconds: seconds,
   };
-}
-
-/** The stored bytes were summed while they were decoded; here the sums meet the headers' promises. */
-function verifySums(file: FitsFile, layout: RampLayout, report: ChainReport): void {
-  for (const [i, hdu] of layout.images.entries()) {
-    const sum = report.dataSums[i];
-    if (sum !== undefined) file.verifySum(hdu, sum);
-    else file.readData(hdu); // tiles out of order or gaps between them: one more pass, and the same judgement
-  }
 }
