@@ -12,7 +12,10 @@ Status Reference(const KernelCall& call) {
     const uint16_t* b = after.at(0, row);
     const int32_t* mean = average.at(0, row);
     int32_t* out = residual.at(0, row);
-    for (int64_t x = 0; x < residual.cols; x++) out[x] = int32_t{b[x]} - a[x] - mean[x];
+    // Modulo 2^32, as add-difference undoes it: any average, a hostile one too, has its residual.
+    for (int64_t x = 0; x < residual.cols; x++) {
+      out[x] = static_cast<int32_t>(uint32_t{b[x]} - uint32_t{a[x]} - static_cast<uint32_t>(mean[x]));
+    }
   }
   return Ok();
 }
