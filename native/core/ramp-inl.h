@@ -35,6 +35,8 @@ constexpr int kLanes = static_cast<int>(hn::MaxLanes(DF()));
 // Registers that run side by side, so that one's reciprocal is computed while the others multiply. 16 registers of SSE
 // and AVX2 hold the state of two.
 constexpr int kGroup = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
+// The same for the sweeps of whole ramps, which divide nowhere in their loops.
+constexpr int kPair = 2;
 // A divisor that may be 0 because nothing is left to fit is raised to this.
 constexpr float kTiny = 1e-30f;
 
@@ -165,70 +167,158 @@ HWY_INLINE void AddPlanes(DF d, Planes in, int64_t planes, Ahead& ahead, Trimmed
   }
 }
 
-// One forward sweep of generalised least squares for G registers of pixels, with z the solution of the lower triangle
-// for 1 and for the differences (less `start`, which keeps the sums small and so exact in single precision):
-//   p_k = 1 / (x + 2 - p_{k-1}),  z_k = d_k + p_{k-1} z_{k-1},  a'T^-1 b = sum p_k z_k(a) z_k(b)
-// kFit: the sums that give the rate. kLast adds chi-square and the count of good differences, kSlope d(ones)/dx.
-enum class Sweep { kFit, kLast, kSlope };
-template <int G>
 struct Sums {
-  VF ones[G], cross[G], square[G], good[G], slope[G];  // 1'T^-1 1, 1'T^-1 d, d'T^-1 d, their number, d(1'T^-1 1)/dx
+  VF ones, cross, square, good;  // 1'T^-1 1, 1'T^-1 d, d'T^-1 d, the number of good differences
 };
 
-template <Sweep kSweep, int G>
-HWY_INLINE void FitSweep(DF d, Planes in, int64_t planes, const VF* x, const VF* start, Ahead& ahead, Sums<G>& sums) {
-  constexpr bool kLast = kSweep != Sweep::kFit, kSlope = kSweep == Sweep::kSlope;
+// Ramps without a missing difference
+//
+// T is then Toeplitz and one number, the root r of r + 1/r = x + 2 with 0 < r <= 1, says all of it. With L the bidiagonal
+// matrix of 1 and -r, T = L L' / r + r e_1 e_1', so that two recurrences of one multiply-add each and a correction of rank
+// one (Sherman and Morrison) solve it without a division:
+//
+//   f = L^-1 u:  f_k = u_k + r f_{k-1},  of ones: b_k = 1 + r b_{k-1} = (1 - r^k) / (1 - r)
+//   a'T^-1 u = r (sum f(a) f(u) - g s(a) s(u)),  s = sum r^k f_k = sum f_k - (1 - r) sum b_k f_k,
+//   g = (1 + r) / (b_m (1 + r^m)),  m = n + 1
+//
+// Every sum of b has positive terms only: nothing cancels as r goes to 1 (no photons), where x itself vanishes.
+struct Toeplitz {
+  VF r, rest;             // r, 1 - r
+  VF bm, rm;              // b_m, r^m
+  VF s;                   // s of the differences
+  hn::Mask<DF> complete;  // nothing was missing, and all that came out is finite
+};
+
+// What a forward sweep adds up, in one lane for each pixel.
+struct Sweep {
+  VF f, b, sumF, sumB, cross, ones, square;
+
+  HWY_INLINE void Clear(DF d) { f = b = sumF = sumB = cross = ones = square = hn::Zero(d); }
+  template <bool kSquare>
+  HWY_INLINE void Add(DF d, VF r, VF u) {
+    f = hn::MulAdd(r, f, u);
+    b = hn::MulAdd(r, b, hn::Set(d, 1.0f));
+    sumF = hn::Add(sumF, f);
+    sumB = hn::Add(sumB, b);
+    cross = hn::MulAdd(b, f, cross);
+    ones = hn::MulAdd(b, b, ones);
+    if constexpr (kSquare) square = hn::MulAdd(f, f, square);
+  }
+};
+
+// The root r for x >= 0. 1/r is the larger root, which needs no subtraction.
+HWY_INLINE VF Root(DF d, VF x) {
+  const VF one = hn::Set(d, 1.0f);
+  const VF root = hn::Mul(hn::Sqrt(x), hn::Sqrt(hn::MulAdd(x, hn::Set(d, 0.25f), one)));
+  return hn::Div(one, hn::Add(one, hn::MulAdd(x, hn::Set(d, 0.5f), root)));
+}
+
+// The sums of T^-1 from those of a sweep over an unbroken run of differences.
+template <bool kSquare>
+HWY_INLINE void Close(DF d, VF r, const Sweep& sweep, Toeplitz& run, Sums& sums) {
+  const VF one = hn::Set(d, 1.0f), rest = hn::Sub(one, r);
+  const VF bm = hn::MulAdd(r, sweep.b, one), rm = hn::NegMulAdd(rest, bm, one);
+  const VF gamma = hn::Div(hn::Add(one, r), hn::Mul(bm, hn::Add(one, rm)));
+  const VF s = hn::NegMulAdd(rest, sweep.cross, sweep.sumF), t = hn::NegMulAdd(rest, sweep.ones, sweep.sumB);
+  const VF scaled = hn::Mul(gamma, s);
+  sums.ones = hn::Mul(r, hn::NegMulAdd(hn::Mul(gamma, t), t, sweep.ones));
+  sums.cross = hn::Mul(r, hn::NegMulAdd(scaled, t, sweep.cross));
+  VF all = sums.cross;
+  if constexpr (kSquare) {
+    sums.square = hn::Mul(r, hn::NegMulAdd(scaled, s, sweep.square));
+    all = hn::Add(all, sums.square);
+  }
+  run.r = r;
+  run.rest = rest;
+  run.bm = bm;
+  run.rm = rm;
+  run.s = s;
+  run.complete = hn::IsFinite(all);
+}
+
+// The sums for pixels of which any difference may be missing. A missing one cuts the ramp in two that know nothing of each
+// other, so each unbroken run is closed by itself; a ramp without a gap gets the bits that WholeSums gives it.
+template <bool kSquare>
+HWY_NOINLINE void BrokenSums(DF d, Planes in, int64_t planes, VF r, VF start, Sums& sums) {
   const VF zero = hn::Zero(d), one = hn::Set(d, 1.0f);
-  VF a[G], p[G], zd[G], z1[G], cross[G], ones[G], square[G], good[G], dp[G], dz[G], slope[G];
+  sums.ones = sums.cross = sums.square = sums.good = zero;
+  Sweep sweep;
+  sweep.Clear(d);
+  const auto close = [&](hn::Mask<DF> where) HWY_ATTR {
+    Toeplitz run;
+    Sums part;
+    Close<kSquare>(d, r, sweep, run, part);
+    sums.ones = hn::Add(sums.ones, hn::IfThenElseZero(where, part.ones));
+    sums.cross = hn::Add(sums.cross, hn::IfThenElseZero(where, part.cross));
+    if constexpr (kSquare) sums.square = hn::Add(sums.square, hn::IfThenElseZero(where, part.square));
+    for (VF* v : {&sweep.f, &sweep.b, &sweep.sumF, &sweep.sumB, &sweep.cross, &sweep.ones, &sweep.square}) {
+      *v = hn::IfThenZeroElse(where, *v);
+    }
+  };
+  const float* plane = in.data;
+  for (int64_t k = 0; k < planes; k++, plane += in.stride) {
+    const VF u = hn::Sub(hn::LoadU(d, plane), start);
+    const auto gap = hn::Not(hn::Eq(u, u));
+    const auto ends = hn::And(gap, hn::Gt(sweep.b, zero));
+    if (!hn::AllFalse(d, ends)) close(ends);
+    sweep.Add<kSquare>(d, r, hn::IfThenZeroElse(gap, u));
+    if (!hn::AllFalse(d, gap)) {  // as if it were not there
+      for (VF* v : {&sweep.f, &sweep.b, &sweep.sumF, &sweep.sumB, &sweep.cross, &sweep.ones, &sweep.square}) {
+        *v = hn::IfThenZeroElse(gap, *v);
+      }
+    }
+    sums.good = hn::Add(sums.good, hn::IfThenZeroElse(gap, one));
+  }
+  close(hn::Gt(sweep.b, zero));
+}
+
+// The forward sweep of G registers of pixels, of the differences less `start`, as if none were missing; `sums` means
+// nothing where not `complete`. With kKeep f and b go to `work`, 2 G registers a plane.
+template <bool kSquare, bool kKeep, int G>
+HWY_INLINE void WholeSums(DF d, Planes in, int64_t planes, const VF* x, const VF* start, float* HWY_RESTRICT work,
+                          Ahead& ahead, Toeplitz* ramp, Sums* sums) {
+  VF r[G];
+  Sweep sweep[G];
   for (int g = 0; g < G; g++) {
-    a[g] = hn::Add(x[g], hn::Set(d, 2.0f));
-    p[g] = zd[g] = z1[g] = cross[g] = ones[g] = square[g] = good[g] = dp[g] = dz[g] = slope[g] = zero;
+    r[g] = Root(d, x[g]);
+    sweep[g].Clear(d);
   }
   const float* plane = in.data;
   for (int64_t k = 0; k < planes; k++, plane += in.stride) {
     ahead.Step();
 #pragma GCC unroll 4
     for (int g = 0; g < G; g++) {
-      VF v = hn::Sub(hn::LoadU(d, plane + g * kLanes), start[g]);
-      const auto ok = hn::Eq(v, v);
-      v = hn::IfThenElseZero(ok, v);
-      const VF pn = hn::IfThenElseZero(ok, Reciprocal(d, hn::Sub(a[g], p[g])));
-      if constexpr (kSlope) {  // p' = -p^2 (1 - p'_{k-1}),  z' = (p z)'_{k-1}
-        dz[g] = hn::MulAdd(dp[g], z1[g], hn::Mul(p[g], dz[g]));
-        dp[g] = hn::Mul(hn::Mul(pn, pn), hn::Sub(dp[g], one));
-      }
-      zd[g] = hn::MulAdd(p[g], zd[g], v);
-      z1[g] = hn::MulAdd(p[g], z1[g], one);
-      p[g] = pn;
-      const VF pz = hn::Mul(pn, z1[g]);
-      cross[g] = hn::MulAdd(pz, zd[g], cross[g]);
-      ones[g] = hn::MulAdd(pz, z1[g], ones[g]);
-      if constexpr (kLast) {
-        square[g] = hn::MulAdd(hn::Mul(pn, zd[g]), zd[g], square[g]);
-        good[g] = hn::Add(good[g], hn::IfThenElseZero(ok, one));
-      }
-      if constexpr (kSlope) {
-        const VF change = hn::MulAdd(dp[g], z1[g], hn::Mul(hn::Add(pn, pn), dz[g]));
-        slope[g] = hn::MulAdd(change, z1[g], slope[g]);
+      sweep[g].template Add<kSquare>(d, r[g], hn::Sub(hn::LoadU(d, plane + g * kLanes), start[g]));
+      if constexpr (kKeep) {
+        hn::Store(sweep[g].f, d, work + (2 * G * k + g) * kLanes);
+        hn::Store(sweep[g].b, d, work + (2 * G * k + G + g) * kLanes);
       }
     }
   }
   for (int g = 0; g < G; g++) {
-    sums.ones[g] = ones[g];
-    sums.cross[g] = cross[g];
-    sums.square[g] = square[g];
-    sums.good[g] = good[g];
-    sums.slope[g] = slope[g];
+    Close<kSquare>(d, r[g], sweep[g], ramp[g], sums[g]);
+    sums[g].good = hn::Set(d, static_cast<float>(planes));
+  }
+}
+
+// The sums of G registers of pixels, whole ramps or not.
+template <bool kSquare, int G>
+HWY_INLINE void FitSums(DF d, Planes in, int64_t planes, const VF* x, const VF* start, Ahead& ahead, Sums* sums) {
+  Toeplitz ramp[G];
+  WholeSums<kSquare, false, G>(d, in, planes, x, start, nullptr, ahead, ramp, sums);
+  for (int g = 0; g < G; g++) {
+    if (HWY_LIKELY(hn::AllTrue(d, ramp[g].complete))) continue;
+    BrokenSums<kSquare>(d, {in.data + g * kLanes, in.stride}, planes, ramp[g].r, start[g], sums[g]);
   }
 }
 
 // Calls body(row, x, count, G constant) for all pixels: groups of registers, single registers, the rest of the row.
-template <class Body>
+template <int kMost = kGroup, class Body>
 HWY_INLINE void ForPixels(int64_t rows, int64_t cols, Body body) {
   for (int64_t row = 0; row < rows; row++) {
     int64_t x = 0;
-    for (; x + kGroup * kLanes <= cols; x += kGroup * kLanes) {
-      body(row, x, kLanes, std::integral_constant<int, kGroup>());
+    for (; x + kMost * kLanes <= cols; x += kMost * kLanes) {
+      body(row, x, kLanes, std::integral_constant<int, kMost>());
     }
     for (; x < cols; x += kLanes) {
       body(row, x, static_cast<int>(std::min<int64_t>(kLanes, cols - x)), std::integral_constant<int, 1>());

@@ -135,10 +135,55 @@ HWY_INLINE void OmitPass(DF d, const Params& params, Planes in, int64_t planes, 
   }
 }
 
-// The few pixels with a jump wait here until a register is full of them, and are then tested again until none has a hit.
+// Marks the pixels of whole ramps (ramp-inl.h) that leaving out some difference may mend: the only ones that have to be
+// tested difference by difference. With u_k = b_k b_{m-k} everything has a closed form:
+//
+//   h_k = r u_k / (1 + r^m)        D_k - h_k^2 / c = h_k (2 B - (x B + 1/c) h_k),  B = (1 + r^m) / ((1 + r) b_m)
+//   y_k = r (G_k - b_{m-k} (s / b_m + w b_k)),  G_k = f_k + r G_{k+1},  w = (change - (1 - r) s / b_m) / (1 + r^m)
+//
+// so the test, y_k^2 > threshold v (D_k - h_k^2 / c), takes a few multiply-adds and no division.
+template <int G>
+HWY_INLINE void Screen(DF d, const Params& params, int64_t planes, const VF* x, const VF* change, const VF* variance,
+                       const Toeplitz* ramp, const Sums* sums, const float* HWY_RESTRICT work, Ahead& ahead,
+                       hn::Mask<DF>* hit) {
+  const VF zero = hn::Zero(d), one = hn::Set(d, 1.0f);
+  VF first[G], each[G], most[G], fewer[G], solved[G], over[G];
+  for (int g = 0; g < G; g++) {
+    const VF r = ramp[g].r, bm = ramp[g].bm;
+    const VF onePlus = hn::Add(one, ramp[g].rm), perOnePlus = hn::Div(one, onePlus);
+    const VF limit = hn::Mul(variance[g], hn::Set(d, params.oneThreshold));
+    const VF b = hn::Div(onePlus, hn::Mul(hn::Add(one, r), bm));
+    first[g] = hn::Div(ramp[g].s, bm);
+    each[g] = hn::Mul(perOnePlus, hn::NegMulAdd(ramp[g].rest, first[g], change[g]));
+    most[g] = hn::Mul(limit, hn::Div(hn::Add(b, b), hn::Mul(r, onePlus)));
+    fewer[g] =
+        hn::Mul(hn::Mul(limit, hn::Mul(perOnePlus, perOnePlus)), hn::MulAdd(x[g], b, hn::Div(one, sums[g].ones)));
+    solved[g] = zero;
+    over[g] = hn::Set(d, -1.0f);
+  }
+  const float* w = work + 2 * G * kLanes * planes;  // f and b, from the last plane on
+  const float* other = work + G * kLanes;           // b, from the first plane on
+  for (int64_t k = planes - 1; k >= 0; k--, other += 2 * G * kLanes) {
+    ahead.Step();
+    w -= 2 * G * kLanes;
+#pragma GCC unroll 4
+    for (int g = 0; g < G; g++) {
+      const VF b = hn::Load(d, w + (G + g) * kLanes), c = hn::Load(d, other + g * kLanes);
+      solved[g] = hn::MulAdd(ramp[g].r, solved[g], hn::Load(d, w + g * kLanes));
+      const VF y = hn::NegMulAdd(c, hn::MulAdd(each[g], b, first[g]), solved[g]);
+      const VF u = hn::Mul(b, c);
+      const VF limit = hn::Mul(u, hn::NegMulAdd(fewer[g], u, most[g]));
+      over[g] = hn::Max(over[g], hn::MulSub(y, y, limit));
+    }
+  }
+  for (int g = 0; g < G; g++) hit[g] = hn::Gt(over[g], zero);
+}
+
+// The few pixels with a jump wait here until a register is full of them, and are then tested until none has a hit.
 struct Waiting {
   HWY_ALIGN float gain[kLanes];
   HWY_ALIGN float variance[kLanes];
+  HWY_ALIGN float start[kLanes];
   float* diffs[kLanes];  // plane 0 of the pixel
   float* rate[kLanes];
   uint16_t* jumps[kLanes];
@@ -155,17 +200,21 @@ class Finder {
         rate_(call.ports[kRate].view<float>()),
         jumps_(call.ports[kJumps].view<uint16_t>()),
         pack_(call.scratch.data),
-        work_(call.scratch.data + kLanes * diffs_.planes) {
+        waitingDiffs_(pack_ + kLanes * diffs_.planes),
+        work_(waitingDiffs_ + kLanes * diffs_.planes) {
     if (call.ahead != nullptr) ahead_ = *call.ahead;
   }
 
   void Run() {
-    ForPixels(diffs_.rows, diffs_.cols, [this](int64_t row, int64_t x, int count, auto groups) HWY_ATTR {
-      if (params_.twoOmit != 0)
+    if (params_.twoOmit != 0) {
+      ForPixels(diffs_.rows, diffs_.cols, [this](int64_t row, int64_t x, int count, auto groups) HWY_ATTR {
         Test<true, decltype(groups)::value>(row, x, count);
-      else
+      });
+    } else {
+      ForPixels<kPair>(diffs_.rows, diffs_.cols, [this](int64_t row, int64_t x, int count, auto groups) HWY_ATTR {
         Test<false, decltype(groups)::value>(row, x, count);
-    });
+      });
+    }
     if (waiting_.count > 0) Again();
   }
   const Ahead& ahead() const { return ahead_; }
@@ -186,7 +235,11 @@ class Finder {
     }
     const Planes in = PlanesOf(diffs_, row, x, count, pack_);
     Found<G> found;
-    OmitPass<kTwo, G>(d, params_, in, diffs_.planes, photons, start, variance, work_, ahead_, found);
+    if constexpr (kTwo) {
+      OmitPass<true, G>(d, params_, in, diffs_.planes, photons, start, variance, work_, ahead_, found);
+    } else {
+      Quick<G>(in, photons, start, variance, valid, found);
+    }
     for (int g = 0; g < G; g++) {
       const int64_t at = x + g * kLanes;
       StorePart(d, hn::IfThenElse(valid[g], found.rate[g], start[g]), rate_.at(0, row) + at, count);
@@ -194,34 +247,62 @@ class Finder {
       const auto hit = hn::And(found.hit[g], valid[g]);
       if (HWY_LIKELY(hn::AllFalse(d, hit))) continue;
       uint8_t bits[8] = {};
-      HWY_ALIGN float worst[kLanes], pair[kLanes];
+      HWY_ALIGN float first[kLanes];
       hn::StoreMaskBits(d, hit, bits);
-      hn::Store(found.at[g], d, worst);
-      hn::Store(found.pair[g], d, pair);
+      hn::Store(start[g], d, first);
       for (int i = 0; i < count; i++) {
-        if ((bits[i / 8] >> (i % 8) & 1) == 0) continue;
-        float* pixel = diffs_.at(0, row) + at + i;
-        uint16_t* jumps = jumps_.at(0, row) + at + i;
-        if (!Drop(pixel, diffs_.planeStride, static_cast<int64_t>(worst[i]), pair[i] != 0, jumps)) continue;
-        Waiting& w = waiting_;
-        w.gain[w.count] = gain_.at(0, row)[at + i];
-        w.variance[w.count] = variance_.at(0, row)[at + i];
-        w.diffs[w.count] = pixel;
-        w.rate[w.count] = rate_.at(0, row) + at + i;
-        w.jumps[w.count] = jumps;
-        if (++w.count == kLanes) Again();
+        if ((bits[i / 8] >> (i % 8) & 1) != 0) Wait(row, at + i, first[i]);
       }
     }
   }
 
+  // The one-omit test of whole ramps at once, of the others difference by difference; only rate and hit are found.
+  template <int G>
+  HWY_INLINE void Quick(Planes in, const VF* photons, const VF* start, const VF* variance, const hn::Mask<DF>* valid,
+                        Found<G>& found) {
+    const DF d;
+    Toeplitz ramp[G];
+    Sums sums[G];
+    VF change[G];
+    WholeSums<false, true, G>(d, in, diffs_.planes, photons, start, work_, ahead_, ramp, sums);
+    for (int g = 0; g < G; g++) {
+      change[g] = hn::Div(sums[g].cross, sums[g].ones);
+      found.rate[g] = hn::Add(start[g], change[g]);
+    }
+    Screen<G>(d, params_, diffs_.planes, photons, change, variance, ramp, sums, work_, ahead_, found.hit);
+    for (int g = 0; g < G; g++) {
+      const auto whole = hn::And(ramp[g].complete, hn::IsFinite(found.rate[g]));
+      if (HWY_LIKELY(hn::AllTrue(d, hn::Or(whole, hn::Not(valid[g]))))) continue;
+      Ahead none;
+      Found<1> one;
+      OmitPass<false, 1>(d, params_, {in.data + g * kLanes, in.stride}, diffs_.planes, photons + g, start + g,
+                         variance + g, work_, none, one);
+      found.rate[g] = hn::IfThenElse(whole, found.rate[g], one.rate[0]);
+      found.hit[g] = hn::Or(hn::And(whole, found.hit[g]), hn::AndNot(whole, one.hit[0]));
+    }
+  }
+
+  void Wait(int64_t row, int64_t x, float start) {
+    Waiting& w = waiting_;
+    w.gain[w.count] = gain_.at(0, row)[x];
+    w.variance[w.count] = variance_.at(0, row)[x];
+    w.start[w.count] = start;
+    w.diffs[w.count] = diffs_.at(0, row) + x;
+    w.rate[w.count] = rate_.at(0, row) + x;
+    w.jumps[w.count] = jumps_.at(0, row) + x;
+    const float* from = diffs_.at(0, row) + x;
+    float* to = waitingDiffs_ + w.count;
+    for (int64_t k = 0; k < diffs_.planes; k++, from += diffs_.planeStride, to += kLanes) *to = *from;
+    if (++w.count == kLanes) Again();
+  }
+
   // Two differences decide nothing between them, so a ramp is tested while it has three, and a pair while it has four.
-  bool Drop(float* diffs, int64_t stride, int64_t at, bool pair, uint16_t* jumps) const {
-    int64_t good = 0;
-    for (int64_t k = 0; k < diffs_.planes; k++) good += diffs[k * stride] == diffs[k * stride];
+  bool Drop(int i, float good, int64_t at, bool pair) {
     if (good < (pair ? 4 : 3)) return false;
-    diffs[at * stride] = kMissing;
-    if (pair) diffs[(at + 1) * stride] = kMissing;
-    *jumps = static_cast<uint16_t>(*jumps + (pair ? 2 : 1));
+    for (int64_t k = at; k <= at + pair; k++) {
+      waitingDiffs_[k * kLanes + i] = waiting_.diffs[i][k * diffs_.planeStride] = kMissing;
+    }
+    *waiting_.jumps[i] = static_cast<uint16_t>(*waiting_.jumps[i] + (pair ? 2 : 1));
     return true;
   }
 
@@ -229,44 +310,44 @@ class Finder {
     const DF d;
     const int64_t planes = diffs_.planes;
     Waiting& w = waiting_;
-    for (int i = w.count; i < kLanes; i++) {
+    for (int i = w.count; i < kLanes; i++) {  // spare lanes repeat the first
       w.gain[i] = w.gain[0];
       w.variance[i] = w.variance[0];
-      w.diffs[i] = w.diffs[0];
+      w.start[i] = w.start[0];
+      for (int64_t k = 0; k < planes; k++) waitingDiffs_[k * kLanes + i] = waitingDiffs_[k * kLanes];
     }
     Ahead none;
+    const Planes in = {waitingDiffs_, kLanes};
     const Noise noise(d, hn::Load(d, w.gain), hn::Load(d, w.variance));
+    VF start = hn::Load(d, w.start);
     for (uint32_t open = (1u << w.count) - 1; open != 0;) {
-      // The estimate that the photon noise comes from forgets the difference dropped: a trimmed mean of the rest.
-      Trimmed rest;
-      rest.Clear(d);
-      for (int64_t k = 0; k < planes; k++) {
-        float* packed = pack_ + k * kLanes;
-        for (int i = 0; i < kLanes; i++) packed[i] = w.diffs[i][k * diffs_.planeStride];
-        rest.Add(d, hn::Load(d, packed));
-      }
-      const VF start = rest.Mean(d), photons = noise.Photons(d, start);
+      const VF photons = noise.Photons(d, start);
       Found<1> found;
-      const Planes in = {pack_, kLanes};
       if (params_.twoOmit != 0) {
         OmitPass<true, 1>(d, params_, in, planes, &photons, &start, &noise.variance, work_, none, found);
       } else {
         OmitPass<false, 1>(d, params_, in, planes, &photons, &start, &noise.variance, work_, none, found);
       }
+      Trimmed all;
+      AddPlanes<1>(d, in, planes, none, &all);
       uint8_t bits[8] = {};
-      HWY_ALIGN float worst[kLanes], pair[kLanes], rate[kLanes];
+      HWY_ALIGN float worst[kLanes], pair[kLanes], rate[kLanes], good[kLanes];
       hn::StoreMaskBits(d, found.hit[0], bits);
       hn::Store(found.at[0], d, worst);
       hn::Store(found.pair[0], d, pair);
       hn::Store(found.rate[0], d, rate);
+      hn::Store(all.n, d, good);
       for (int i = 0; i < w.count; i++) {
         if ((open >> i & 1) == 0) continue;
         const bool hit = (bits[i / 8] >> (i % 8) & 1) != 0;
-        if (hit && Drop(w.diffs[i], diffs_.planeStride, static_cast<int64_t>(worst[i]), pair[i] != 0, w.jumps[i]))
-          continue;
+        if (hit && Drop(i, good[i], static_cast<int64_t>(worst[i]), pair[i] != 0)) continue;
         *w.rate[i] = rate[i];
         open &= ~(1u << i);
       }
+      // The estimate that the photon noise comes from forgets the difference dropped: a trimmed mean of the rest.
+      if (open == 0) break;
+      AddPlanes<1>(d, in, planes, none, &all);
+      start = all.Mean(d);
     }
     w.count = 0;
   }
@@ -276,7 +357,7 @@ class Finder {
   View<const float> gain_, variance_;
   View<float> rate_;
   View<uint16_t> jumps_;
-  float *pack_, *work_;
+  float *pack_, *waitingDiffs_, *work_;
   Ahead ahead_;
   Waiting waiting_;
 };

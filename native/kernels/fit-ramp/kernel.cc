@@ -16,6 +16,24 @@ namespace {
 using namespace ramp;                // NOLINT: short names for what this kernel is made of
 using namespace rampline::fit_ramp;  // NOLINT: the generated ports and parameters
 
+// d(1'T^-1 1)/dx, from the derivative of the sweep for 1 and any missing differences (p_k = 0):
+//   p_k = 1 / (x + 2 - p_{k-1}),  z_k = 1 + p_{k-1} z_{k-1},  1'T^-1 1 = sum p_k z_k^2
+HWY_NOINLINE VF Slope(DF d, Planes in, int64_t planes, VF x) {
+  const VF zero = hn::Zero(d), one = hn::Set(d, 1.0f), a = hn::Add(x, hn::Set(d, 2.0f));
+  VF p = zero, z = zero, dp = zero, dz = zero, slope = zero;
+  const float* plane = in.data;
+  for (int64_t k = 0; k < planes; k++, plane += in.stride) {
+    const VF v = hn::LoadU(d, plane);
+    const VF pn = hn::IfThenElseZero(hn::Eq(v, v), Reciprocal(d, hn::Sub(a, p)));
+    dz = hn::MulAdd(dp, z, hn::Mul(p, dz));  // p' = -p^2 (1 - p'_{k-1}),  z' = (p z)'_{k-1}
+    dp = hn::Mul(hn::Mul(pn, pn), hn::Sub(dp, one));
+    z = hn::MulAdd(p, z, one);
+    p = pn;
+    slope = hn::MulAdd(hn::MulAdd(dp, z, hn::Mul(hn::Add(p, p), dz)), z, slope);
+  }
+  return slope;
+}
+
 // Brandt 2024's bias of the rate when the photon noise comes from the plain mean of the same differences. For single
 // reads it has a closed form (README.md): (sum of w^2 - 1/n) / gain, times the probability that the mean is positive.
 // Pixel by pixel: it runs only when somebody asks for one iteration from a plain mean.
@@ -50,32 +68,31 @@ void FitPixels(DF d, const Params& params, const Outputs& out, const KernelCall&
     start[g] = LoadPart(d, first.at(0, row) + at, count);
     noise[g] = Noise(d, LoadPart(d, gain.at(0, row) + at, count), LoadPart(d, variance.at(0, row) + at, count));
   }
-  Sums<G> sums;
+  Sums sums[G];
   const VF tiny = hn::Set(d, kTiny);
   for (int i = 1; i < params.iterations; i++) {
     for (int g = 0; g < G; g++) photons[g] = noise[g].Photons(d, start[g]);
-    FitSweep<Sweep::kFit, G>(d, in, planes, photons, start, ahead, sums);
+    FitSums<false, G>(d, in, planes, photons, start, ahead, sums);
     for (int g = 0; g < G; g++) {
-      start[g] = hn::MulAdd(sums.cross[g], Reciprocal(d, hn::Max(sums.ones[g], tiny)), start[g]);
+      start[g] = hn::MulAdd(sums[g].cross, Reciprocal(d, hn::Max(sums[g].ones, tiny)), start[g]);
     }
   }
   for (int g = 0; g < G; g++) photons[g] = noise[g].Photons(d, start[g]);
   const bool debias = params.debias != 0 && params.iterations == 1;
-  if (debias) {
-    FitSweep<Sweep::kSlope, G>(d, in, planes, photons, start, ahead, sums);
-  } else {
-    FitSweep<Sweep::kLast, G>(d, in, planes, photons, start, ahead, sums);
-  }
+  FitSums<true, G>(d, in, planes, photons, start, ahead, sums);
   for (int g = 0; g < G; g++) {
-    const VF perOnes = Reciprocal(d, hn::Max(sums.ones[g], tiny));
-    const VF change = hn::Mul(sums.cross[g], perOnes);
+    const VF perOnes = Reciprocal(d, hn::Max(sums[g].ones, tiny));
+    const VF change = hn::Mul(sums[g].cross, perOnes);
     VF rate = hn::Add(start[g], change);
     // over the variance
     const VF chi2 =
-        hn::Mul(hn::NegMulAdd(sums.cross[g], change, sums.square[g]), hn::Mul(noise[g].gain, noise[g].inverse));
-    if (debias) rate = hn::Sub(rate, Bias(d, noise[g], photons[g], rate, sums.ones[g], sums.slope[g], sums.good[g]));
+        hn::Mul(hn::NegMulAdd(sums[g].cross, change, sums[g].square), hn::Mul(noise[g].gain, noise[g].inverse));
+    if (debias) {
+      const VF slope = Slope(d, {in.data + g * kLanes, in.stride}, planes, photons[g]);
+      rate = hn::Sub(rate, Bias(d, noise[g], photons[g], rate, sums[g].ones, slope, sums[g].good));
+    }
     const VF varianceOfRate = hn::Mul(noise[g].variance, perOnes);
-    StoreFit(d, out, row, x + g * kLanes, count, noise[g], rate, varianceOfRate, chi2, sums.good[g], true);
+    StoreFit(d, out, row, x + g * kLanes, count, noise[g], rate, varianceOfRate, chi2, sums[g].good, true);
   }
 }
 
@@ -95,7 +112,7 @@ Status FitRamp(const KernelCall& call) {
                        params.readTimeSeconds};
   Ahead none;
   Ahead ahead = call.ahead != nullptr ? *call.ahead : none;  // a copy stays in registers
-  ForPixels(diffs.rows, diffs.cols, [&](int64_t row, int64_t x, int count, auto groups) HWY_ATTR {
+  ForPixels<kPair>(diffs.rows, diffs.cols, [&](int64_t row, int64_t x, int count, auto groups) HWY_ATTR {
     const Planes in = PlanesOf(diffs, row, x, count, call.scratch.data);
     FitPixels<decltype(groups)::value>(DF(), params, out, call, in, diffs.planes, row, x, count, ahead);
   });
