@@ -13,6 +13,7 @@ import type { Chip, Telescope } from '../core/product.js';
 import { KERNELS, runKernel } from '../engine/index.js';
 import { type FitsFile, openFits } from '../fits/index.js';
 import { apogee } from '../instruments/apogee/index.js';
+import { buildOneOverF } from '../night/calib.js';
 import { asRamplineError } from '../night/failure.js';
 import { type RampOutcome, ramp } from '../night/ramp.js';
 import { planExposure, simulateExposure } from '../simulate/index.js';
@@ -31,6 +32,9 @@ interface DemoOptions {
 const CHIPS: readonly Chip[] = ['a', 'b', 'c'];
 const MJD = 60_857;
 const EXPOSURE = 1;
+/** A dark of the same night, for the weights of the 1/f correction; 14 reads after the two that are dropped are enough. */
+const DARK = 2;
+const DARK_READS = 16;
 /** Rows of the picture that shows the three chips side by side. */
 const STRIP_ROWS = 256;
 /** Pixels that carry light, for the ratio of fluxes [DN/read]. */
@@ -44,14 +48,20 @@ const CLEAR_SIGMA = 20;
 
 const say = (text: string) => process.stdout.write(`${text}\n`);
 
-/** Simulates the chip, unless the manifest says that exactly this is there. */
+/** Simulates an exposure of a chip, unless the manifest says that exactly this is there. */
 async function simulated(
   options: DemoOptions,
   chip: Chip,
+  type: 'object' | 'dark',
   store: Store,
 ): Promise<{ file: string; truth: string; seconds: number }> {
-  const { tele, reads, rows } = options;
-  const wanted = { tele, chip, mjd: MJD, exposure: EXPOSURE, reads, rows };
+  const { tele, rows } = options;
+  const dark = type === 'dark';
+  const wanted = {
+    ...{ tele, chip, type, mjd: MJD, rows },
+    exposure: dark ? DARK : EXPOSURE,
+    reads: dark ? DARK_READS : options.reads,
+  };
   const { threads: _, ...plan } = planExposure(wanted);
   const raw = apogee.rawName(plan, 'apz');
   const truth = `truth-${raw.replace(/\.apz$/, '')}.fits`;
@@ -194,20 +204,30 @@ async function demo(options: DemoOptions): Promise<void> {
   );
 
   const made: { file: string; truth: string; seconds: number }[] = [];
+  const darks: string[] = [];
   for (const chip of CHIPS) {
-    const one = await simulated(options, chip, rawStore);
+    const one = await simulated(options, chip, 'object', rawStore);
+    const dark = await simulated(options, chip, 'dark', rawStore);
+    const spent = one.seconds + dark.seconds;
     say(
-      `chip ${chip}: ${one.seconds === 0 ? 'simulated before, used again' : `simulated in ${one.seconds.toFixed(1)} s`}`,
+      `chip ${chip}: ${spent === 0 ? 'simulated before, used again' : `simulated with its dark in ${spent.toFixed(1)} s`}`,
     );
     made.push(one);
+    darks.push(dark.file);
   }
+  const calib = join(base, 'raw', 'calib');
+  const weights = await buildOneOverF({ files: darks, output: calib, threads: availableParallelism() });
+  const what = weights.map(({ chip, explained }) =>
+    explained === undefined ? `${chip} done before` : `${chip} ${(100 * Math.min(...explained)).toFixed(0)} %`,
+  );
+  say(`1/f weights from the darks explain, of the noise below 100 Hz: ${what.join(', ')}`);
 
   const reduced = join(base, 'reduced');
   const start = performance.now();
   const outcomes = await ramp({
     files: made.map(({ file }) => file),
     output: reduced,
-    calib: join(base, 'raw', 'calib'),
+    calib,
     force: true,
     jobs: 1,
   });
@@ -288,7 +308,7 @@ async function demo(options: DemoOptions): Promise<void> {
     '--log-level',
     'error',
   ];
-  const ours = cpuSeconds(process.execPath, [...rampline, '--calib', join(base, 'raw', 'calib')]);
+  const ours = cpuSeconds(process.execPath, [...rampline, '--calib', calib]);
   const theirs = cpuSeconds('funpack', ['-S', file]);
   const size = readFileSize(file);
   say(`Speed, whole processes, chip b (${bytesText(size)} compressed, one thread):`);
