@@ -22,6 +22,7 @@
 #include "native/binding/convert.h"
 #include "native/binding/registrars.h"
 #include "native/binding/source.h"
+#include "native/core/memory.h"
 
 namespace rampline::binding {
 namespace {
@@ -228,11 +229,19 @@ Napi::Value AddressOf(const Napi::CallbackInfo& info) {
   return Napi::BigInt::New(info.Env(), static_cast<uint64_t>(reinterpret_cast<uintptr_t>(memory->data)));
 }
 
+// adviseHuge(typedArray): the system may back its memory with huge pages. Of use before the first touch only.
+Napi::Value AdviseHugePages(const Napi::CallbackInfo& info) {
+  const auto memory = info.Length() > 0 ? MemoryOf(info[0]) : std::nullopt;
+  if (memory) AdviseHuge(memory->data, memory->elements * SizeOf(memory->dtype));
+  return info.Env().Undefined();
+}
+
 }  // namespace
 
 void RegisterChain(Napi::Env env, Napi::Object exports) {
   exports.Set("runChain", Napi::Function::New(env, RunChainAsync));
   exports.Set("planChain", Napi::Function::New(env, PlanChainSync));
+  exports.Set("adviseHuge", Napi::Function::New(env, AdviseHugePages));
   exports.Set("addressOf", Napi::Function::New(env, AddressOf));
 }
 

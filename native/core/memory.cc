@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <cstdint>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -37,6 +38,13 @@ std::byte* Map(size_t bytes) {
 }
 
 }  // namespace
+
+void AdviseHuge(void* data, size_t bytes) {
+  const auto address = reinterpret_cast<uintptr_t>(data);
+  const uintptr_t first = (address + kHugePage - 1) / kHugePage * kHugePage;
+  const uintptr_t last = (address + bytes) / kHugePage * kHugePage;
+  if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+}
 
 LargeBuffer::~LargeBuffer() {
   if (data_ == nullptr) return;

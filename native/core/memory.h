@@ -7,6 +7,9 @@
 
 namespace rampline {
 
+// Asks the system to back the whole huge pages within a piece of memory with such. Advice only.
+void AdviseHuge(void* data, size_t bytes);
+
 class LargeBuffer {
  public:
   LargeBuffer() = default;

@@ -36,6 +36,7 @@ export interface NativeAddon {
     readonly needsFirstPass: boolean;
   };
   addressOf(array: ArrayBufferView): bigint | null;
+  adviseHuge(array: ArrayBufferView): void;
 }
 
 /** The folder of package.json: two levels up from src/core, three from build/js/core. */

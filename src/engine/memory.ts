@@ -1,4 +1,15 @@
 /** Memory that threads share. Buffers go to workers by reference and to kernels by address; nothing is cloned. */
+import { addon } from '../core/addon.js';
+
+/**
+ * A SharedArrayBuffer for many images, zeroed, that the system may back with huge pages: the first touch of 90 MB in small
+ * ones costs as much as fitting all the ramps.
+ */
+export function sharedLarge(bytes: number): SharedArrayBuffer {
+  const memory = new SharedArrayBuffer(bytes);
+  addon().adviseHuge(new Uint8Array(memory));
+  return memory;
+}
 
 /** A Float32Array on a SharedArrayBuffer, zeroed. */
 export function sharedF32(length: number): Float32Array<SharedArrayBuffer> {

@@ -14,7 +14,7 @@ import { checkParams, kernelNamed, openPool, runKernel } from '../engine/index.j
 import { encodeFits, type FitsLimits, openFits } from '../fits/index.js';
 import { apogee } from '../instruments/apogee/index.js';
 import { rampChainDescription } from '../stages/ramp/chain.js';
-import { rampLayout, reduceRamp } from '../stages/ramp/index.js';
+import { type RampImages, rampLayout, reduceRamp } from '../stages/ramp/index.js';
 import { type RampOptions, rampOptions } from '../stages/ramp/options.js';
 import { RAMP_SCHEMA, rampParameters, rampProduct } from '../stages/ramp/product.js';
 import { hashFile, openStore, type ProductRecord, productKey, type Source, type Store } from '../store/index.js';
@@ -148,6 +148,9 @@ async function summarise(result: Awaited<ReturnType<typeof reduceRamp>>): Promis
   };
 }
 
+/** Images of this thread's last exposure, which is written: the next one is spared the first touch of their memory. */
+let spare: RampImages | undefined;
+
 /** Reduces one exposure and writes its product, or finds it done. Throws what goes wrong. */
 async function reduceAndWrite(task: RampTask, store: Store): Promise<Omit<RampOutcome, 'file' | 'seconds'>> {
   const options = rampOptions(task.options);
@@ -175,6 +178,8 @@ async function reduceAndWrite(task: RampTask, store: Store): Promise<Omit<RampOu
   let hashed = earlier === undefined ? undefined : await hashFile(task.path);
   if (hashed !== undefined && (await store.isDone(name, productKey(recordOf(hashed.sha256)))))
     return { status: 'skipped', product };
+  const images = spare;
+  spare = undefined;
   const [result, hash] = await Promise.all([
     reduceRamp(task.path, {
       instrument: apogee,
@@ -183,6 +188,7 @@ async function reduceAndWrite(task: RampTask, store: Store): Promise<Omit<RampOu
       options,
       fits: { verify: task.verify, limits: task.limits },
       control: task.control,
+      images,
     }),
     hashed ?? hashFile(task.path),
   ]);
@@ -192,6 +198,7 @@ async function reduceAndWrite(task: RampTask, store: Store): Promise<Omit<RampOu
   const summary = await summarise(result);
   if (Atomics.load(task.control, 0) !== 0) throw new RetriableError('interrupted');
   await store.writeProduct(name, encodeFits(made.hdus), record);
+  spare = result.images;
   return { status: 'done', product, summary, timings: result.report.timings, warnings: result.warnings };
 }
 

@@ -17,8 +17,7 @@ import {
   runChain,
   runKernel,
   sharedF32,
-  sharedU16,
-  sharedU32,
+  sharedLarge,
 } from '../../engine/index.js';
 import type { FitsFile, ReadOptions } from '../../fits/index.js';
 import { rampChain } from './chain.js';
@@ -82,6 +81,8 @@ export interface RampContext {
   readonly fits?: ReadOptions;
   /** [cancel, rows done] on a SharedArrayBuffer. */
   readonly control?: Int32Array;
+  /** Images of an earlier result that nobody needs any more: their memory is used again if the size fits. */
+  readonly images?: RampImages | undefined;
 }
 
 /** Which reads are used, and how. */
@@ -113,10 +114,14 @@ export async function reduceRamp(path: string, context: RampContext): Promise<Ra
   const firstUsed = (reads: number) => chooseReads(reads, options).first;
   return withRamp(path, instrument, context.fits, firstUsed, async ({ file, layout, source, warnings, verify }) => {
     const chosen = chooseReads(layout.reads.length, options);
-    const images = makeImages(layout.rows, instrument);
+    const images = makeImages(layout.rows, instrument, context.images);
     const zero = sharedF32(chosen.count * 6);
     const readVariance = await varianceOf(context.calibrations.readNoise);
     const chain = buildChain(context, layout, chosen, source, images, zero, readVariance);
+    // Memory of an earlier exposure still holds what no step writes this time.
+    for (const name of ['jumps', 'lastGood'] as const) {
+      if (!chain.steps.some(({ ports }) => Object.values(ports).includes(name))) images[name].fill(0);
+    }
     const report = await runChain({ ...chain, ...(context.control && { control: context.control }) });
     verify(report);
     return {
@@ -149,26 +154,38 @@ function headerOf(file: FitsFile, layout: RampLayout): RampResult['header'] {
   return primary.has('DATE-OBS') || primary.has('EXPTYPE') ? primary : (layout.reads[0] ?? file.hdu(0)).header;
 }
 
-function makeImages(rows: number, { geometry }: Instrument): RampImages {
+function makeImages(rows: number, { geometry }: Instrument, earlier?: RampImages): RampImages {
   const { cols, border } = geometry;
-  const n = rows * cols;
-  const dq = sharedU32(n);
+  const images = earlier?.rows === rows && earlier.cols === cols ? earlier : allocateImages(rows, cols);
+  const { dq } = images;
+  dq.fill(0);
   // The border is geometry, known before any pixel is looked at.
   for (let y = 0; y < rows; y++) {
     const row = dq.subarray(y * cols, (y + 1) * cols);
     if (y < border || y >= rows - border) row.fill(DQ.REFERENCE_PIXEL);
     row.fill(DQ.REFERENCE_PIXEL, 0, border).fill(DQ.REFERENCE_PIXEL, cols - border);
   }
+  return images;
+}
+
+/** All images in one piece of memory. */
+function allocateImages(rows: number, cols: number): RampImages {
+  const n = rows * cols;
+  const floats = 3;
+  const counts = 3;
+  const memory = sharedLarge(n * (4 * floats + 4 + 2 * counts));
+  const f32 = (k: number) => new Float32Array(memory, 4 * k * n, n);
+  const u16 = (k: number) => new Uint16Array(memory, 4 * (floats + 1) * n + 2 * k * n, n);
   return {
     rows,
     cols,
-    rate: sharedF32(n),
-    error: sharedF32(n),
-    chi2: sharedF32(n),
-    dq,
-    goodDiffs: sharedU16(n),
-    jumps: sharedU16(n),
-    lastGood: sharedU16(n),
+    rate: f32(0),
+    error: f32(1),
+    chi2: f32(2),
+    dq: new Uint32Array(memory, 4 * floats * n, n),
+    goodDiffs: u16(0),
+    jumps: u16(1),
+    lastGood: u16(2),
   };
 }
 
