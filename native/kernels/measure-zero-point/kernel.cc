@@ -172,12 +172,15 @@ int64_t ValueOfRank(int64_t low, int64_t high, int64_t rank, const CountFn& coun
   return low;
 }
 
-// Twice the median of n values in [low, high): the sum of the middle two.
+// The median of n values that were rounded to integers, each standing for the interval of half a DN on either side that
+// rounds to it: README.md.
 template <class CountFn>
-int64_t TwiceMedian(int64_t low, int64_t high, int64_t n, const CountFn& countBelow) {
-  const int64_t a = ValueOfRank(low, high, (n - 1) / 2, countBelow);
-  if (countBelow(a + 1) > n / 2) return 2 * a;
-  return a + ValueOfRank(a + 1, high, n / 2, countBelow);
+double GroupedMedian(int64_t n, const CountFn& countBelow) {
+  const int64_t a = ValueOfRank(0, kEnd, (n - 1) / 2, countBelow);
+  const int64_t below = countBelow(a), upTo = countBelow(a + 1);
+  if (2 * upTo == n) return 0.5 * static_cast<double>(a + ValueOfRank(a + 1, kEnd, n / 2, countBelow));
+  return static_cast<double>(a) - 0.5 +
+         (0.5 * static_cast<double>(n) - static_cast<double>(below)) / static_cast<double>(upTo - below);
 }
 
 int64_t Below(const uint16_t* p, int64_t n, int64_t threshold) {
@@ -367,32 +370,21 @@ Status Finish(const KernelCall& call, void* memory, bool* again) {
   for (int64_t k = 0; k < header.planes; k++) {
     // Left and right belong to amplifiers 0 and 3, whose levels differ by far more than the noise: the median of both
     // together would lie in the gap between them and jump about. Each side has its own, and the level is their mean.
-    int64_t four = 0;  // four times the level
+    double side[2];
     for (int64_t right = 0; right < 2; right++) {
-      const uint16_t* side = state.Side(k, right);
-      four += TwiceMedian(0, kEnd, sides, [&](int64_t v) { return Below(side, sides, v); });
+      const uint16_t* p = state.Side(k, right);
+      side[right] = GroupedMedian(sides, [&](int64_t v) { return Below(p, sides, v); });
     }
-    const double s = 0.25 * static_cast<double>(four);
+    const double s = 0.5 * (side[0] + side[1]);
     const double r = 0.5 * (state.searches[k].low[0] + state.searches[k].low[1]);
-    // Four times the level of the bottom and of the top rows of the outer amplifiers, made in the same way.
-    int64_t edge[2] = {0, 0};
-    for (int top = 0; top < 2; top++) {
-      for (const int64_t a : {int64_t{0}, kAmplifiers - 1}) {
-        const uint16_t* p = state.Edge(k, a) + top * kEdgePixels;
-        edge[top] += TwiceMedian(0, kEnd, kEdgePixels, [&](int64_t v) { return Below(p, kEdgePixels, v); });
-      }
-    }
     double offset[kAmplifiers];
     for (int64_t a = 0; a < kAmplifiers; a++) {
-      const uint16_t* p = state.Edge(k, a);
-      // In quarters of a DN everything is an integer: 4 v - edge < h where v < (h + edge) / 4, rounded up.
-      const auto below = [&](int64_t h) {
-        int64_t n = 0;
-        for (int top = 0; top < 2; top++) n += Below(p + top * kEdgePixels, kEdgePixels, (h + edge[top] + 3) >> 2);
-        return n;
-      };
-      offset[a] =
-          0.125 * static_cast<double>(TwiceMedian(-4 * int64_t{kEnd}, 4 * int64_t{kEnd}, 2 * kEdgePixels, below));
+      double edge[2];
+      for (int top = 0; top < 2; top++) {
+        const uint16_t* p = state.Edge(k, a) + top * kEdgePixels;
+        edge[top] = GroupedMedian(kEdgePixels, [&](int64_t v) { return Below(p, kEdgePixels, v); });
+      }
+      offset[a] = 0.5 * (edge[0] + edge[1]);
     }
     const double common = 0.5 * (offset[0] + offset[kAmplifiers - 1]);
     float* z = zero.at(k, 0);

@@ -13,6 +13,19 @@ double Median(std::vector<double> values) {
   return 0.5 * (values[(n - 1) / 2] + values[n / 2]);
 }
 
+// The median of rounded values, each standing for the interval of half a DN on either side.
+double GroupedMedian(std::vector<double> values) {
+  const double median = Median(values);
+  const auto n = static_cast<double>(values.size());
+  double below = 0, equal = 0;
+  for (const double v : values) {
+    below += v < median;
+    equal += v == median;
+  }
+  // No value there: half of all lie on either side already.
+  return equal == 0 ? median : median - 0.5 + (0.5 * n - below) / equal;
+}
+
 }  // namespace
 
 Status Reference(const KernelCall& call) {
@@ -30,28 +43,21 @@ Status Reference(const KernelCall& call) {
       right.insert(right.end(), p + kScienceColumns - kBorder, p + kScienceColumns);
       reference.insert(reference.end(), p + kScienceColumns, p + kReadColumns);
     }
-    // Reference rows: of amplifiers 0 and 3, then of each amplifier less those.
-    double edge[2];
-    for (int top = 0; top < 2; top++) {
-      std::vector<double> first, last;
-      for (int64_t i = 0; i < kBorder; i++) {
-        const uint16_t* p = reads.at(k, top != 0 ? reads.rows - kBorder + i : i);
-        first.insert(first.end(), p, p + kAmplifierColumns);
-        last.insert(last.end(), p + kScienceColumns - kAmplifierColumns, p + kScienceColumns);
-      }
-      edge[top] = 0.5 * (Median(first) + Median(last));
-    }
     double offset[kAmplifiers];
     for (int64_t a = 0; a < kAmplifiers; a++) {
-      std::vector<double> values;
-      for (int64_t i = 0; i < 2 * kBorder; i++) {
-        const bool top = i >= kBorder;
-        const uint16_t* p = reads.at(k, top ? reads.rows - 2 * kBorder + i : i) + a * kAmplifierColumns;
-        for (int64_t x = 0; x < kAmplifierColumns; x++) values.push_back(p[x] - edge[top ? 1 : 0]);
+      double sum = 0;
+      for (int top = 0; top < 2; top++) {
+        std::vector<double> values;
+        for (int64_t i = 0; i < kBorder; i++) {
+          const uint16_t* p = reads.at(k, top != 0 ? reads.rows - kBorder + i : i) + a * kAmplifierColumns;
+          values.insert(values.end(), p, p + kAmplifierColumns);
+        }
+        sum += GroupedMedian(values);
       }
-      offset[a] = Median(values);
+      offset[a] = 0.5 * sum;
     }
-    const double s = 0.5 * (Median(left) + Median(right)), common = 0.5 * (offset[0] + offset[kAmplifiers - 1]);
+    const double s = 0.5 * (GroupedMedian(left) + GroupedMedian(right)),
+                 common = 0.5 * (offset[0] + offset[kAmplifiers - 1]);
     zero.at(k, 0)[0] = static_cast<float>(s);
     zero.at(k, 0)[1] = static_cast<float>(Median(reference));
     for (int64_t a = 0; a < kAmplifiers; a++) {
