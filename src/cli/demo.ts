@@ -35,8 +35,11 @@ const EXPOSURE = 1;
 /** A dark of the same night, for the weights of the 1/f correction; 14 reads after the two that are dropped are enough. */
 const DARK = 2;
 const DARK_READS = 16;
-/** Rows of the picture that shows the three chips side by side. */
+/** Rows and columns of each chip in the picture that shows the middles of the three side by side. */
 const STRIP_ROWS = 256;
+const STRIP_COLS = 512;
+/** Black columns between the chips. */
+const STRIP_GAP = 4;
 /** Pixels that carry light, for the ratio of fluxes [DN/read]. */
 const BRIGHT = 20;
 /** The median ratio is that of every 101st pixel: some 40,000, and 101 has no factor in common with the columns. */
@@ -239,7 +242,9 @@ async function demo(options: DemoOptions): Promise<void> {
   );
 
   const rows: string[][] = [];
-  const strips: { data: Float32Array; rows: number; cols: number }[] = [];
+  const height = Math.min(options.rows, STRIP_ROWS);
+  const width = CHIPS.length * (STRIP_COLS + STRIP_GAP) - STRIP_GAP;
+  const strip = new Float32Array(height * width).fill(Number.NaN);
   for (const [i, chip] of CHIPS.entries()) {
     const { product } = outcomes[i] as RampOutcome;
     const [file, truth] = [openFits(product!), openFits(made[i]!.truth)];
@@ -255,29 +260,18 @@ async function demo(options: DemoOptions): Promise<void> {
       `${found.flaggedTrue} of ${found.flagged}`,
     ]);
     const sci = file.readImage('SCI');
-    const [height, width] = sci.shape as [number, number];
-    const top = Math.floor((height - Math.min(height, STRIP_ROWS)) / 2);
+    const [rowsOfChip, cols] = sci.shape as [number, number];
     const data = sci.data as Float32Array;
-    strips.push({
-      data: data.subarray(top * width, (top + Math.min(height, STRIP_ROWS)) * width),
-      rows: Math.min(height, STRIP_ROWS),
-      cols: width,
-    });
-    if (chip === 'b') await pictures.writeFile('chip-b.png', (await drawImage(data, height, width)).png);
+    const corner = Math.floor((rowsOfChip - height) / 2) * cols + (cols - STRIP_COLS) / 2;
+    for (let row = 0; row < height; row++) {
+      const from = corner + row * cols;
+      strip.set(data.subarray(from, from + STRIP_COLS), row * width + i * (STRIP_COLS + STRIP_GAP));
+    }
+    if (chip === 'b') await pictures.writeFile('chip-b.png', (await drawImage(data, rowsOfChip, cols)).png);
     file.close();
     truth.close();
   }
-  const [strip] = strips;
-  const joined = new Float32Array(strips.reduce((n, { data }) => n + data.length, 0));
-  const width = strips.reduce((n, { cols }) => n + cols, 0);
-  for (let row = 0; row < strip!.rows; row++) {
-    let at = row * width;
-    for (const { data, cols } of strips) {
-      joined.set(data.subarray(row * cols, (row + 1) * cols), at);
-      at += cols;
-    }
-  }
-  await pictures.writeFile('strip.png', (await drawImage(joined, strip!.rows, width)).png);
+  await pictures.writeFile('strip.png', (await drawImage(strip, height, width)).png);
 
   say('Result against truth:');
   const head = [
@@ -329,7 +323,7 @@ async function demo(options: DemoOptions): Promise<void> {
   if (ours !== undefined && theirs !== undefined) say(`funpack / rampline: ${(theirs / ours).toFixed(2)}\n`);
   say('Pictures:');
   say(`  ${join(base, 'chip-b.png')}   chip b, all of it`);
-  say(`  ${join(base, 'strip.png')}    chips a, b, c side by side, the middle rows`);
+  say(`  ${join(base, 'strip.png')}    the middles of chips a, b, c side by side`);
   say(`Products:\n${outcomes.map(({ product }) => `  ${product}`).join('\n')}`);
   say(`\n${((performance.now() - began) / 1000).toFixed(0)} s in all`);
 }
