@@ -286,7 +286,7 @@ async function demo(options: DemoOptions): Promise<void> {
   ];
   say(table(head, rows, head.slice(1)));
   say(
-    'z = (rate - truth) / error. The jump test works at 4.5 sigma, so some of millions of differences are flagged by chance.\n',
+    'z = (rate - truth) / error. The jump test works at 5.5 sigma, so some of millions of differences are flagged by chance.\n',
   );
 
   const file = made[1]!.file;

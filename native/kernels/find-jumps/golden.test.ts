@@ -8,7 +8,7 @@ import { runKernel } from '../../../src/engine/index.js';
 describe('find-jumps', () => {
   it('drops what lowers chi-square by more than the threshold, and only that', async () => {
     const [n, rate, gain] = [9, 16, 1];
-    const limit = Math.sqrt((20.25 * n * rate) / ((n - 1) * gain));
+    const limit = Math.sqrt((30.25 * n * rate) / ((n - 1) * gain));
     const jumps = [0, limit * 0.99, limit * 1.01, 5000, -limit * 1.01];
     const cols = jumps.length;
     const diffs = new Float32Array(n * cols).fill(rate);
