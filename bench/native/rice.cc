@@ -152,10 +152,10 @@ int main(int argc, char** argv) {
   for (const auto& ref : e.word) bits += 8 * static_cast<double>(ref.bytes);
   std::printf("%zu rows x %zu x %zu reads, %.2f bits a pixel\n", rows, kCols, reads, bits / pixels);
 
-  std::vector<int32_t> wide(reads * kCols);
+  std::vector<int32_t> wide(reads * (kCols + 16));
   std::vector<uint16_t> narrow((reads + 1) * (kCols + 32));
   std::vector<uint8_t> bytes(RiceMaxBytes(kCols, 4, kBlock));
-  const size_t stride = kCols + 32;  // an odd number of cache lines, or all reads fall into the same cache set
+  const size_t stride = kCols + 32;  // an odd number of cache lines, as for `wide`, or rows crowd into few cache sets
   std::vector<RiceTile> tiles;
   RiceLanes lanes;
   const auto tile = [&](const Exposure::Ref& ref, int bytepix) {
@@ -167,7 +167,7 @@ int main(int argc, char** argv) {
   };
   const auto batch32 = [&](size_t y) {
     rowTiles(e.word, 4, y);
-    return lanes.Begin(tiles, kBlock).ok() && lanes.Decode32(wide.data(), kCols, kCols).ok();
+    return lanes.Begin(tiles, kBlock).ok() && lanes.Decode32(wide.data(), kCols + 16, kCols).ok();
   };
   const auto batch16 = [&](size_t y) {
     rowTiles(e.half, 2, y);
@@ -187,7 +187,8 @@ int main(int argc, char** argv) {
     for (size_t y = 0; y < rows; y++) {
       Check(batch32(y), "32-bit batch");
       for (size_t k = 0; k < reads; k++) {
-        Check(std::memcmp(wide.data() + k * kCols, e.words.data() + (k * rows + y) * kCols, 4 * kCols) == 0, "32-bit");
+        Check(std::memcmp(wide.data() + k * (kCols + 16), e.words.data() + (k * rows + y) * kCols, 4 * kCols) == 0,
+              "32-bit");
       }
       Check(batch16(y), "16-bit batch");
       for (size_t k = 0; k < reads; k++) {

@@ -124,10 +124,6 @@ bool RiceRawCodes(RiceBatch& batch, size_t lane, size_t n, uint32_t* codes) {
   return within;
 }
 
-bool RiceWithin(const RiceBatch& batch, size_t lane) {
-  return batch.at[lane] + (batch.bit[lane] + 7) / 8 <= batch.end[lane];
-}
-
 namespace {
 
 Status LaneFailure(const RiceBatch& batch, size_t lane) {
@@ -252,9 +248,10 @@ Status RiceLanes::Begin(std::span<const RiceTile> tiles, int blockSize) {
 
 template <class Decode>
 Status RiceLanes::Run(size_t count, Decode decode) {
-  // Blocks that do not fit a chunk evenly go through the row decoder, which needs no chunks.
+  // Chunks serve lanes that have to be turned into rows; rows of tiles are decoded from end to end, which is how the
+  // processor's prefetchers like their bytes.
   const size_t block = static_cast<size_t>(blockSize_);
-  const bool chunks = kChunk % block == 0;
+  const bool chunks = RiceUsesChunks(block);
   const size_t step = chunks ? kChunk : std::max<size_t>(count, 1);
   if (average_.size() < step) average_.resize(step);
   uint32_t* scratch = nullptr;

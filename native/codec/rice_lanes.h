@@ -18,7 +18,7 @@ inline constexpr size_t kLanes = 64;  // tiles of a batch
 inline constexpr size_t kRun = 32;    // pixels between two checks of the bounds
 // A run loads at most one 16-byte window for each 4 pixels (two for each 64 bits at most), and reads 16 bytes ahead.
 inline constexpr size_t kNeed = kRun / 4 * 16 + 32;
-inline constexpr size_t kChunk = 64;  // pixels of all lanes at a time, so that they stay in the first-level cache
+inline constexpr size_t kChunk = 256;  // pixels of all lanes at a time, so that they stay in the first-level cache
 
 struct alignas(64) RiceBatch {
   uint64_t at[kLanes];              // address of a byte of the tile
@@ -50,13 +50,17 @@ bool RiceCodes(RiceBatch& batch, size_t lane, uint64_t bit, uint64_t fs, size_t 
 // `n` codes in full from the lane's next bit.
 bool RiceRawCodes(RiceBatch& batch, size_t lane, size_t n, uint32_t* codes);
 // True when the lane has not passed its last byte.
-bool RiceWithin(const RiceBatch& batch, size_t lane);
+inline bool RiceWithin(const RiceBatch& batch, size_t lane) {
+  return batch.at[lane] + (batch.bit[lane] + 7) / 8 <= batch.end[lane];
+}
 
 inline uint32_t RiceUnfold(uint32_t code) { return (code >> 1) ^ (0 - (code & 1)); }
 
 // --- rice_simd.cc. The number of the lane that failed, or -1.
 
 inline constexpr int kRiceNoFailure = -1;
+// Whether the target of this machine decodes by lanes, so that it wants a scratch and at most kChunk pixels at a time.
+bool RiceUsesChunks(size_t blockSize);
 // Rows of the batch's tiles from their next pixel on. count <= kChunk, or any number where scratch is null.
 int RiceRows32(RiceBatch& batch, size_t blockSize, size_t count, uint32_t* scratch, int32_t* out, size_t stride);
 int RiceRows16(RiceBatch& batch, size_t blockSize, size_t count, uint32_t* scratch, uint16_t* out, size_t stride);

@@ -24,7 +24,10 @@ namespace rampline {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// --- Scalar: rows of one or two tiles at a time.
+// --- Scalar: rows of one tile, or of kAbreast tiles at a time.
+
+// Three, for register names and the length of the chain balance there.
+inline constexpr size_t kAbreast = 3;
 
 HWY_INLINE uint64_t CountZeros(uint64_t word) {
 #if HWY_ARCH_X86_64 && (HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3)
@@ -51,71 +54,100 @@ HWY_INLINE bool Ready(RiceBatch& batch, size_t lane) {
   return HWY_LIKELY(batch.at[lane] <= batch.limit[lane]) || RiceAttend(batch, lane);
 }
 
+// The positions and bit counts of the tiles of a run, in registers.
+template <size_t kTiles>
+struct Cursors {
+  uint64_t at[kTiles], bit[kTiles], fs[kTiles];
+  uint32_t* codes[kTiles];
+};
+
+// S codes done again with care, since they did not fit the window. Whether the tile ended inside is asked at the end of
+// the row.
+HWY_NOINLINE void Redo(RiceBatch& batch, size_t lane, uint64_t& at, uint64_t& bit, uint64_t start, uint64_t fs,
+                       size_t n, uint32_t* codes) {
+  batch.at[lane] = at;
+  static_cast<void>(RiceCodes(batch, lane, start, fs, n, codes));
+  for (size_t i = 0; i < n; i++) codes[i] += uint32_t{1} << fs;
+  at = batch.at[lane];
+  bit = batch.bit[lane];
+}
+
 // Raises codes by 1 << fs (the leading one is kept: cheaper to take off in the vector loop of Undo).
 template <size_t kTiles, size_t S>
-HWY_INLINE void ScalarGroup(RiceBatch& batch, const size_t* lanes, const uint64_t* fs, uint32_t* const* codes) {
+HWY_INLINE void ScalarGroup(RiceBatch& batch, const size_t* lanes, Cursors<kTiles>& c) {
   uint64_t window[kTiles], used[kTiles], start[kTiles];
   for (size_t k = 0; k < kTiles; k++) {
-    const size_t lane = lanes[k];
-    batch.at[lane] += batch.bit[lane] >> 3;
-    start[k] = used[k] = batch.bit[lane] & 7;
-    window[k] = LoadWord(batch.at[lane]) << used[k];
+    c.at[k] += c.bit[k] >> 3;
+    start[k] = used[k] = c.bit[k] & 7;
+    window[k] = LoadWord(c.at[k]) << start[k];
   }
-  HWY_UNROLL(8)
+#pragma GCC unroll 8
   for (size_t i = 0; i < S; i++) {
+#pragma GCC unroll 8
     for (size_t k = 0; k < kTiles; k++) {
       const uint64_t zeros = CountZeros(window[k]);
-      const uint64_t length = zeros + fs[k] + 1;
-      codes[k][i] = static_cast<uint32_t>((window[k] >> ((0 - length) & 63)) + (zeros << (fs[k] & 63)));
+      const uint64_t length = zeros + c.fs[k] + 1;
+      c.codes[k][i] = static_cast<uint32_t>((window[k] >> ((0 - length) & 63)) + (zeros << (c.fs[k] & 63)));
       window[k] <<= length & 63;
       used[k] += length;
     }
   }
   for (size_t k = 0; k < kTiles; k++) {
-    batch.bit[lanes[k]] = used[k];
-    if (HWY_UNLIKELY(used[k] > 64)) {
-      // Whether the tile ended inside is asked at the end of the row.
-      static_cast<void>(RiceCodes(batch, lanes[k], start[k], fs[k], S, codes[k]));
-      for (size_t i = 0; i < S; i++) codes[k][i] += uint32_t{1} << fs[k];
-    }
+    c.bit[k] = used[k];
+    if (HWY_UNLIKELY(used[k] > 64)) Redo(batch, lanes[k], c.at[k], c.bit[k], start[k], c.fs[k], S, c.codes[k]);
+    c.codes[k] += S;
   }
 }
 
 template <size_t kTiles>
 HWY_INLINE void ScalarRun(RiceBatch& batch, const size_t* lanes, const uint64_t* fs, size_t n,
                           uint32_t (*codes)[kRun]) {
-  const uint64_t largest = kTiles == 2 ? std::max(fs[0], fs[kTiles - 1]) : fs[0];
-  uint32_t* to[kTiles];
-  for (size_t k = 0; k < kTiles; k++) to[k] = codes[k];
-  size_t left = n;
-  const auto step = [&](size_t taken) {
-    for (size_t k = 0; k < kTiles; k++) to[k] += taken;
-    left -= taken;
-  };
+  Cursors<kTiles> c;
+  uint64_t largest = 0;
+  for (size_t k = 0; k < kTiles; k++) {
+    c.at[k] = batch.at[lanes[k]];
+    c.bit[k] = batch.bit[lanes[k]];
+    c.fs[k] = fs[k];
+    c.codes[k] = codes[k];
+    largest = std::max(largest, fs[k]);
+  }
   if (largest <= 3) {
-    for (; left >= 8; step(8)) ScalarGroup<kTiles, 8>(batch, lanes, fs, to);
+    for (; n >= 8; n -= 8) ScalarGroup<kTiles, 8>(batch, lanes, c);
   } else if (largest <= 6) {
-    for (; left >= 6; step(6)) ScalarGroup<kTiles, 6>(batch, lanes, fs, to);
+    for (; n >= 6; n -= 6) ScalarGroup<kTiles, 6>(batch, lanes, c);
   }
   if (largest <= 9) {
-    for (; left >= 4; step(4)) ScalarGroup<kTiles, 4>(batch, lanes, fs, to);
+    for (; n >= 4; n -= 4) ScalarGroup<kTiles, 4>(batch, lanes, c);
   }
-  for (; left >= 2; step(2)) ScalarGroup<kTiles, 2>(batch, lanes, fs, to);
-  for (; left >= 1; step(1)) ScalarGroup<kTiles, 1>(batch, lanes, fs, to);
+  for (; n >= 2; n -= 2) ScalarGroup<kTiles, 2>(batch, lanes, c);
+  if (n >= 1) ScalarGroup<kTiles, 1>(batch, lanes, c);
+  for (size_t k = 0; k < kTiles; k++) {
+    batch.at[lanes[k]] = c.at[k];
+    batch.bit[lanes[k]] = c.bit[k];
+  }
 }
 
 // Codes less `raised` become pixels: unfolded, then summed along the row. Returns the last.
 template <class T>
 HWY_INLINE uint32_t Undo(const uint32_t* codes, size_t n, uint32_t raised, uint32_t last, T* out) {
+  alignas(16) uint32_t pixels[kRun];
 #if HWY_TARGET == HWY_SCALAR
-  for (size_t i = 0; i < n; i++) {
-    last += RiceUnfold(codes[i] - raised);
-    out[i] = static_cast<T>(last);
+  // Four words at a time in the compilers' own vectors, which any machine has in some form.
+  using Four = uint32_t __attribute__((vector_size(16)));
+  Four before = {last, last, last, last};
+  for (size_t i = 0; i < n; i += 4) {
+    Four code;
+    std::memcpy(&code, codes + i, 16);
+    code -= raised;
+    Four sum = (code >> 1) ^ (0 - (code & 1));
+    sum += __builtin_shufflevector(sum, Four{}, 4, 0, 1, 2);
+    sum += __builtin_shufflevector(sum, Four{}, 4, 4, 0, 1);
+    sum += before;
+    before = __builtin_shufflevector(sum, sum, 3, 3, 3, 3);
+    std::memcpy(pixels + i, &sum, 16);
   }
-  return last;
 #else
   const hn::Full128<uint32_t> d;
-  alignas(16) uint32_t pixels[kRun];
   auto before = hn::Set(d, last);
   const auto one = hn::Set(d, 1);
   const auto offset = hn::Set(d, raised);
@@ -128,15 +160,34 @@ HWY_INLINE uint32_t Undo(const uint32_t* codes, size_t n, uint32_t raised, uint3
     before = hn::Broadcast<3>(sum);
     hn::Store(sum, d, pixels + i);
   }
+#endif
   for (size_t i = 0; i < n; i++) out[i] = static_cast<T>(pixels[i]);
   return n == 0 ? last : pixels[n - 1];
-#endif
 }
 
-// The next `count` pixels of one or two tiles. Returns the lane that failed.
+// The next `count` pixels of kTiles tiles. Returns the lane that failed.
+//
+// Codes are undone some runs after they were written: a vector load right after the narrow stores that it covers waits
+// for all of them to reach the cache.
 template <size_t kTiles, class T>
 HWY_INLINE int Rows(RiceBatch& batch, const size_t* lanes, T* const* rows, size_t blockSize, size_t count) {
-  alignas(16) uint32_t codes[kTiles][kRun];
+  constexpr size_t kRuns = 16;
+  alignas(16) uint32_t codes[kRuns][kTiles][kRun];
+  uint32_t raised[kRuns][kTiles];
+  size_t length[kRuns], runs = 0, undone = 0;
+  const auto undo = [&] {
+    for (size_t k = 0; k < kTiles; k++) {
+      uint32_t last = batch.last[lanes[k]];
+      T* out = rows[k] + undone;
+      for (size_t i = 0; i < runs; i++) {
+        last = Undo(codes[i][k], length[i], raised[i][k], last, out);
+        out += length[i];
+      }
+      batch.last[lanes[k]] = last;
+    }
+    for (size_t i = 0; i < runs; i++) undone += length[i];
+    runs = 0;
+  };
   for (size_t x = 0; x < count; x += blockSize) {
     const size_t n = std::min(blockSize, count - x);
     uint64_t fs[kTiles];
@@ -144,6 +195,7 @@ HWY_INLINE int Rows(RiceBatch& batch, const size_t* lanes, T* const* rows, size_
     for (size_t k = 0; k < kTiles; k++) {
       const size_t lane = lanes[k];
       if (!Ready(batch, lane)) return static_cast<int>(lane);
+      __builtin_prefetch(reinterpret_cast<const void*>(batch.at[lane] + 256));
       const uint64_t word = LoadWord(batch.at[lane]) << batch.bit[lane];
       fs[k] = (word >> (64 - batch.field[lane])) - 1;  // wraps to the largest number for a constant block
       if (HWY_UNLIKELY(fs[k] >= batch.raw[lane])) {
@@ -152,38 +204,34 @@ HWY_INLINE int Rows(RiceBatch& batch, const size_t* lanes, T* const* rows, size_
       }
       batch.bit[lane] += batch.field[lane];
     }
-    if (HWY_LIKELY(plain)) {
-      for (size_t i = 0; i < n; i += kRun) {
-        const size_t m = std::min(kRun, n - i);
+    for (size_t i = 0; i < n; i += kRun) {
+      const size_t m = std::min(kRun, n - i);
+      if (HWY_LIKELY(plain)) {
         for (size_t k = 0; k < kTiles && i > 0; k++) {
           if (!Ready(batch, lanes[k])) return static_cast<int>(lanes[k]);
         }
-        ScalarRun<kTiles>(batch, lanes, fs, m, codes);
+        ScalarRun<kTiles>(batch, lanes, fs, m, codes[runs]);
+        for (size_t k = 0; k < kTiles; k++) raised[runs][k] = uint32_t{1} << fs[k];
+      } else {
         for (size_t k = 0; k < kTiles; k++) {
-          batch.last[lanes[k]] = Undo(codes[k], m, uint32_t{1} << fs[k], batch.last[lanes[k]], rows[k] + x + i);
+          const size_t lane = lanes[k];
+          raised[runs][k] = 0;
+          if (fs[k] == ~uint64_t{0}) {
+            std::fill_n(codes[runs][k], kRun, 0u);
+          } else if (fs[k] == batch.raw[lane]) {
+            if (!RiceRawCodes(batch, lane, m, codes[runs][k])) return static_cast<int>(lane);
+          } else {
+            if (!Ready(batch, lane)) return static_cast<int>(lane);
+            ScalarRun<1>(batch, &lane, fs + k, m, codes[runs] + k);
+            raised[runs][k] = uint32_t{1} << fs[k];
+          }
         }
       }
-      continue;
-    }
-    for (size_t k = 0; k < kTiles; k++) {
-      const size_t lane = lanes[k];
-      if (fs[k] == ~uint64_t{0}) {
-        std::fill_n(rows[k] + x, n, static_cast<T>(batch.last[lane]));
-        continue;
-      }
-      for (size_t i = 0; i < n; i += kRun) {
-        const size_t m = std::min(kRun, n - i);
-        const bool raw = fs[k] == batch.raw[lane];
-        if (raw) {
-          if (!RiceRawCodes(batch, lane, m, codes[k])) return static_cast<int>(lane);
-        } else {
-          if (!Ready(batch, lane)) return static_cast<int>(lane);
-          ScalarRun<1>(batch, &lane, fs + k, m, codes + k);
-        }
-        batch.last[lane] = Undo(codes[k], m, raw ? 0 : uint32_t{1} << fs[k], batch.last[lane], rows[k] + x + i);
-      }
+      length[runs++] = m;
+      if (runs == kRuns) undo();
     }
   }
+  undo();
   for (size_t k = 0; k < kTiles; k++) {
     if (!RiceWithin(batch, lanes[k])) return static_cast<int>(lanes[k]);
   }
@@ -194,14 +242,18 @@ HWY_INLINE int Rows(RiceBatch& batch, const size_t* lanes, T* const* rows, size_
 template <class T, class RowOf>
 HWY_INLINE int AllRows(RiceBatch& batch, size_t blockSize, size_t count, RowOf rowOf) {
   size_t tile = 0;
-  for (; tile + 2 <= batch.tiles; tile += 2) {
-    const size_t lanes[2] = {tile, tile + 1};
-    T* const rows[2] = {rowOf(tile), rowOf(tile + 1)};
-    if (const int failed = Rows<2>(batch, lanes, rows, blockSize, count); failed >= 0) return failed;
+  for (; tile + kAbreast <= batch.tiles; tile += kAbreast) {
+    size_t lanes[kAbreast];
+    T* rows[kAbreast];
+    for (size_t k = 0; k < kAbreast; k++) {
+      lanes[k] = tile + k;
+      rows[k] = rowOf(tile + k);
+    }
+    if (const int failed = Rows<kAbreast>(batch, lanes, rows, blockSize, count); failed >= 0) return failed;
   }
-  if (tile < batch.tiles) {
+  for (; tile < batch.tiles; tile++) {
     T* const row = rowOf(tile);
-    return Rows<1>(batch, &tile, &row, blockSize, count);
+    if (const int failed = Rows<1>(batch, &tile, &row, blockSize, count); failed >= 0) return failed;
   }
   return kRiceNoFailure;
 }
@@ -396,7 +448,7 @@ HWY_INLINE V64 Header(RiceBatch& batch, size_t lane, uint64_t& raw, uint64_t& ba
   V64 hi, lo;
   LoadWindows(batch.at + lane, hi, lo);
   // The next block or two, or the start of the row behind: nearly fifty streams are too many for a processor to foresee.
-  for (size_t l = 0; l < 8; l++) __builtin_prefetch(reinterpret_cast<const void*>(batch.at[lane + l] + 128));
+  for (size_t l = 0; l < 8; l++) __builtin_prefetch(reinterpret_cast<const void*>(batch.at[lane + l] + 256));
   const V64 bit = hn::Load(d, batch.bit + lane), field = hn::Load(d, batch.field + lane);
   const V64 rawFs = hn::Load(d, batch.raw + lane);
   V64 fs = ((hi << bit) >> (hn::Set(d, 64) - field)) - one;
@@ -435,6 +487,8 @@ HWY_NOINLINE int Chunk(RiceBatch& batch, size_t blockSize, size_t count, uint32_
         const size_t l = lane + static_cast<size_t>(std::countr_zero(near));
         if (!RiceAttend(batch, l)) return static_cast<int>(l < batch.tiles ? l : 0);
       }
+    }
+    for (size_t lane = 0; lane < lanes; lane += 8) {
       uint64_t raw8, bad8;
       largest = hn::Max(largest, Header(batch, lane, raw8, bad8));
       raw |= raw8 << lane;
@@ -545,18 +599,24 @@ int LaneRows(RiceBatch& batch, size_t blockSize, size_t count, uint32_t* chunk, 
 }
 
 // Worth it from a few tiles on.
-HWY_INLINE bool UseLanes(const RiceBatch& batch, size_t blockSize, const uint32_t* chunk) {
-  static const bool conflictDetection = __builtin_cpu_supports("avx512cd") != 0;
-  return chunk != nullptr && batch.tiles >= 4 && (blockSize == 16 || blockSize == 32) && conflictDetection;
-}
+HWY_INLINE bool UseLanes(const RiceBatch& batch, const uint32_t* chunk) { return chunk != nullptr && batch.tiles >= 4; }
 
 #endif  // HWY_AVX3
+
+bool UsesChunks([[maybe_unused]] size_t blockSize) {
+#if HWY_TARGET == HWY_AVX3
+  static const bool conflictDetection = __builtin_cpu_supports("avx512cd") != 0;
+  return (blockSize == 16 || blockSize == 32) && conflictDetection;
+#else
+  return false;
+#endif
+}
 
 int Rows32(RiceBatch& batch, size_t blockSize, size_t count, [[maybe_unused]] uint32_t* scratch, int32_t* out,
            size_t stride) {
   int failed = kRiceNoFailure;
 #if HWY_TARGET == HWY_AVX3
-  if (UseLanes(batch, blockSize, scratch)) {
+  if (UseLanes(batch, scratch)) {
     failed = LaneRows(batch, blockSize, count, scratch, out, stride);
   } else
 #endif
@@ -570,7 +630,7 @@ int Rows32(RiceBatch& batch, size_t blockSize, size_t count, [[maybe_unused]] ui
 int Rows16(RiceBatch& batch, size_t blockSize, size_t count, [[maybe_unused]] uint32_t* scratch, uint16_t* out,
            size_t stride) {
 #if HWY_TARGET == HWY_AVX3
-  if (UseLanes(batch, blockSize, scratch)) return LaneRows(batch, blockSize, count, scratch, out, stride);
+  if (UseLanes(batch, scratch)) return LaneRows(batch, blockSize, count, scratch, out, stride);
 #endif
   return AllRows<uint16_t>(batch, blockSize, count, [&](size_t tile) { return out + tile * stride; });
 }
@@ -582,7 +642,7 @@ int Rows8(RiceBatch& batch, size_t blockSize, size_t count, uint8_t* out, size_t
 int ReadRows(RiceBatch& batch, size_t blockSize, size_t count, [[maybe_unused]] uint32_t* scratch,
              const RiceReads& reads, uint16_t* out, size_t stride) {
 #if HWY_TARGET == HWY_AVX3
-  if (UseLanes(batch, blockSize, scratch)) {
+  if (UseLanes(batch, scratch)) {
     const int failed = Chunk<true>(batch, blockSize, count, scratch);
     if (failed >= 0) return failed;
     const hn::Repartition<uint16_t, D32> d16;
@@ -708,20 +768,46 @@ struct Format<int8_t> {
   static constexpr uint64_t kField = 3, kRawFs = 6, kBits = 8;
 };
 
-// Differences of n <= kRun pixels to the ones before them, folded; returns their sum. The difference wraps at the word.
+// Differences of n <= kRun pixels to the ones before them, in[-1] for the first, folded; returns their sum. The
+// difference wraps at the word. One loop, and of fixed length where it can be: the compiler makes vectors of it.
 template <class T>
-HWY_INLINE uint64_t Fold(const T* in, T before, size_t n, uint32_t* codes) {
+HWY_INLINE uint64_t FoldSome(const T* in, size_t n, uint32_t* codes) {
   using U = std::make_unsigned_t<T>;
-  uint64_t sum = 0;
-  const auto fold = [](T pixel, T previous) {
-    const T difference = static_cast<T>(static_cast<U>(static_cast<U>(pixel) - static_cast<U>(previous)));
-    return static_cast<uint32_t>(static_cast<U>(static_cast<U>(static_cast<U>(difference) << 1) ^
-                                                static_cast<U>(difference >> (8 * sizeof(T) - 1))));
-  };
-  codes[0] = fold(in[0], before);
-  for (size_t i = 1; i < n; i++) codes[i] = fold(in[i], in[i - 1]);
-  for (size_t i = 0; i < n; i++) sum += codes[i];
+  std::conditional_t<sizeof(T) == 4, uint64_t, uint32_t> sum = 0;
+  for (size_t i = 0; i < n; i++) {
+    const T difference =
+        static_cast<T>(static_cast<U>(static_cast<U>(in[i]) - static_cast<U>(in[static_cast<ptrdiff_t>(i) - 1])));
+    codes[i] = static_cast<U>(static_cast<U>(static_cast<U>(difference) << 1) ^
+                              static_cast<U>(difference >> (8 * sizeof(T) - 1)));
+    sum += codes[i];
+  }
   return sum;
+}
+template <class T>
+HWY_INLINE uint64_t Fold(const T* in, size_t n, bool start, uint32_t* codes) {
+  if (HWY_UNLIKELY(start)) {  // nothing lies before the first pixel of a tile; its difference is zero
+    codes[0] = 0;
+    return FoldSome(in + 1, n - 1, codes + 1);
+  }
+#if HWY_TARGET != HWY_SCALAR
+  if constexpr (sizeof(T) == 4) {
+    if (HWY_LIKELY(n == kRun)) {
+      const hn::CappedTag<int32_t, 8> d;
+      const hn::RebindToUnsigned<decltype(d)> du;
+      const hn::Repartition<uint64_t, decltype(d)> d64;
+      auto sum = hn::Zero(d64);
+      for (size_t i = 0; i < kRun; i += hn::Lanes(d)) {
+        const auto difference = hn::Sub(hn::LoadU(d, in + i), hn::LoadU(d, in + static_cast<ptrdiff_t>(i) - 1));
+        const auto folded = hn::Xor(hn::ShiftLeft<1>(difference), hn::ShiftRight<31>(difference));
+        hn::Store(hn::BitCast(du, folded), du, codes + i);
+        const auto wide = hn::BitCast(d64, folded);
+        sum = hn::Add(sum, hn::Add(hn::And(wide, hn::Set(d64, 0xFFFFFFFF)), hn::ShiftRight<32>(wide)));
+      }
+      return hn::GetLane(hn::SumOfLanes(d64, sum));
+    }
+  }
+#endif
+  return HWY_LIKELY(n == kRun) ? FoldSome(in, kRun, codes) : FoldSome(in, n, codes);
 }
 
 template <class T>
@@ -730,13 +816,12 @@ HWY_INLINE int64_t Encode(const T* in, size_t n, size_t blockSize, uint8_t* out,
   using U = std::make_unsigned_t<T>;
   BitWriter writer(out, capacity);
   if (!writer.Slow(static_cast<U>(in[0]), F::kBits)) return -1;
-  T before = in[0];
   alignas(64) uint32_t codes[kRun];
   for (size_t x = 0; x < n; x += blockSize) {
     const size_t count = std::min(blockSize, n - x);
     uint64_t sum = 0;
     for (size_t i = 0; i < count; i += kRun) {
-      sum += Fold(in + x + i, i == 0 ? before : in[x + i - 1], std::min(kRun, count - i), codes);
+      sum += Fold(in + x + i, std::min(kRun, count - i), x + i == 0, codes);
     }
     // The bit count of cfitsio's fits_rcomp: half the mean of the codes, less a rounding term, in double precision.
     double mean = (static_cast<double>(sum) - static_cast<double>(count / 2) - 1) / static_cast<double>(count);
@@ -746,12 +831,10 @@ HWY_INLINE int64_t Encode(const T* in, size_t n, size_t blockSize, uint8_t* out,
     const uint64_t bits = F::kField + (constant ? 0 : raw ? count * F::kBits : count * (fs + 1) + (sum >> fs));
     const bool room = bits + 72 <= writer.Room();  // and 8 bytes that Fast may write too many
     if (!writer.Slow(constant ? 0 : raw ? F::kRawFs + 1 : fs + 1, F::kField)) return -1;
-    const T start = before;
-    before = in[x + count - 1];
     if (constant) continue;
     for (size_t i = 0; i < count; i += kRun) {
       const size_t m = std::min(kRun, count - i);
-      if (count > kRun) Fold(in + x + i, i == 0 ? start : in[x + i - 1], m, codes);
+      if (count > kRun) Fold(in + x + i, m, x + i == 0, codes);
       if (raw) {
         for (size_t j = 0; j < m; j++) {
           if (room)
@@ -799,6 +882,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace rampline {
 
+HWY_EXPORT(UsesChunks);
 HWY_EXPORT(Rows32);
 HWY_EXPORT(Rows16);
 HWY_EXPORT(Rows8);
@@ -807,6 +891,7 @@ HWY_EXPORT(Encode32);
 HWY_EXPORT(Encode16);
 HWY_EXPORT(Encode8);
 
+bool RiceUsesChunks(size_t blockSize) { return HWY_DYNAMIC_DISPATCH(UsesChunks)(blockSize); }
 int RiceRows32(RiceBatch& batch, size_t blockSize, size_t count, uint32_t* scratch, int32_t* out, size_t stride) {
   return HWY_DYNAMIC_DISPATCH(Rows32)(batch, blockSize, count, scratch, out, stride);
 }
