@@ -231,6 +231,9 @@ function buildChain(
       planes: chosen.count,
       rows,
       cols: ONE_OVER_F_KNOTS,
+      // By rows, as it is used: the knots of all reads of a row lie in a few lines of the cache, not each in a page.
+      planeStride: ONE_OVER_F_KNOTS,
+      rowStride: chosen.count * ONE_OVER_F_KNOTS,
     },
     rate: output(images.rate),
     error: output(images.error),
