@@ -143,8 +143,8 @@ struct Bench {
           for (int64_t i = 0; i < kStrip; i++) q[i] = static_cast<float>(b[i]) - static_cast<float>(a[i]);
         }
       }
-      // The next row of the cube, one line at a time; half a line a step is each line once with groups of 64 pixels.
-      Ahead ahead{reinterpret_cast<const char*>(row + 1 < rows ? p + rowSize : cube), 32};
+      const uint16_t* next = row + 1 < rows ? p + rowSize : cube;
+      Ahead ahead{reinterpret_cast<const char*>(next), reinterpret_cast<const char*>(next + rowSize)};
       KernelCall call;
       call.whole = {kPlanes, rows, kCols};
       call.scratch = {scratch, 1u << 16};

@@ -72,13 +72,16 @@ class Run {
 
  private:
   Status Prepare();
+  int64_t CubeCols() const;
   Status PrepareWorker(Worker* worker);
   Status FirstPass();
   Status SecondPass();
   // Calls fn(worker, firstRow, lastRow) for groups of rows on all threads; the first error of the lowest row wins.
   Status Parallel(const std::function<Status(Worker&, int64_t, int64_t)>& fn);
   Status ReadRow(Worker& worker, int64_t row);
-  void PointSourceAt(Worker& worker, uint16_t* row, int64_t rowStride);
+  void PointSourceAt(Worker& worker, uint16_t* row, int64_t planeStride, int64_t cols);
+  void PointSourceAtRow(Worker& worker, const Worker& decoded);
+  void PointSourceAtCube(Worker& worker, int64_t row);
   void Cut(Worker& worker, int step, int64_t row, int64_t x, int64_t width, bool global);
   Status GatherRow(Worker& worker, int64_t row);
   Status RunBlocks(Worker& worker, int64_t row);
@@ -88,7 +91,7 @@ class Run {
     *since = now;
   }
   bool Cancelled() const { return control_.cancel != nullptr && control_.cancel->load(std::memory_order_relaxed) != 0; }
-  uint16_t* CubeRow(int64_t row) { return reinterpret_cast<uint16_t*>(cube_.data()) + row * cubeRowElements_; }
+  uint16_t* CubeRow(int64_t row) { return reinterpret_cast<uint16_t*>(cube_.data()) + row * reads_ * cubeStride_; }
 
   const Chain& chain_;
   const ChainControl& control_;
@@ -97,8 +100,9 @@ class Run {
   LargeBuffer cube_;
   bool keepCube_ = false;
   int64_t rows_ = 0;          // of the source, or of the region where there is none
-  int64_t sourceStride_ = 0;  // elements from read to read
-  int64_t cubeRowElements_ = 0;
+  int64_t sourceStride_ = 0;  // elements from read to read of a decoded row
+  int64_t sourceElements_ = 0;
+  int64_t cubeCols_ = 0, cubeStride_ = 0;  // the cube keeps the chosen reads and what the region needs of their rows
   int64_t firstRead_ = 0, reads_ = 0;
   size_t decodeSlot_ = 0, storeSlot_ = 0, finishSlot_ = 0;
   size_t blockBytes_ = 0;
@@ -121,11 +125,13 @@ Status Run::Prepare() {
       return Fail(Code::kUsage, "the region is larger than the reads");
     }
     sourceStride_ = PaddedStride(chain_.source->cols(), sizeof(uint16_t));
-    cubeRowElements_ = chain_.source->planes() * sourceStride_;
+    sourceElements_ = chain_.source->planes() * sourceStride_;
+    cubeCols_ = CubeCols();
+    cubeStride_ = PaddedStride(cubeCols_, sizeof(uint16_t));
   }
-  keepCube_ = chain_.source != nullptr && plan_.needsFirstPass && o.keepCube;
+  keepCube_ = chain_.source != nullptr && plan_.needsFirstPass && o.keepCube && o.rows > 0 && o.cols > 0;
   if (keepCube_) {
-    cube_ = LargeBuffer::Take(static_cast<size_t>(cubeRowElements_ * rows_) * sizeof(uint16_t));
+    cube_ = LargeBuffer::Take(static_cast<size_t>(reads_ * cubeStride_ * o.rows) * sizeof(uint16_t));
     if (cube_.data() == nullptr) return Fail(Code::kRetriable, "no memory for the cube of reads");
   }
   decodeSlot_ = plan_.loops.size();
@@ -138,12 +144,28 @@ Status Run::Prepare() {
   return Ok();
 }
 
+// Blocks need the columns of the region, unless a step looks at an axis of the reads that is not cut into blocks.
+int64_t Run::CubeCols() const {
+  for (const ChainPlan::Loop& loop : plan_.loops) {
+    for (const int step : loop.steps) {
+      const ChainStep& s = chain_.steps[static_cast<size_t>(step)];
+      for (size_t p = 0; p < s.arrays.size() && !loop.global; p++) {
+        if (s.arrays[p] < 0 || s.kernel->ports[p].axes[2] == Axis::kX) continue;
+        if (chain_.arrays[static_cast<size_t>(s.arrays[p])].kind == ChainArray::Kind::kSource) {
+          return chain_.source->cols();
+        }
+      }
+    }
+  }
+  return chain_.options.cols;
+}
+
 Status Run::PrepareWorker(Worker* worker) {
   const ChainOptions& o = chain_.options;
   worker->nanoseconds.assign(finishSlot_ + 1, 0);
   if (chain_.source != nullptr) {
     worker->reader = chain_.source->MakeReader();
-    worker->sourceRow = Allocate(static_cast<size_t>(cubeRowElements_) * sizeof(uint16_t));
+    worker->sourceRow = Allocate(static_cast<size_t>(sourceElements_) * sizeof(uint16_t));
     if (worker->reader == nullptr || worker->sourceRow == nullptr) {
       return Fail(Code::kRetriable, "no memory for a row of reads");
     }
@@ -201,7 +223,7 @@ Status Run::PrepareWorker(Worker* worker) {
   worker->scratch = Allocate((floats + 16) * sizeof(float));
   if (worker->blocks == nullptr || worker->scratch == nullptr) return Fail(Code::kRetriable, "no memory for a block");
   for (KernelCall& call : worker->calls) call.scratch = {reinterpret_cast<float*>(worker->scratch.get()), floats};
-  blockBytes_ = bytes + floats * sizeof(float) + static_cast<size_t>(cubeRowElements_) * sizeof(uint16_t);
+  blockBytes_ = bytes + floats * sizeof(float) + static_cast<size_t>(sourceElements_) * sizeof(uint16_t);
   return Ok();
 }
 
@@ -239,14 +261,26 @@ Status Run::ReadRow(Worker& worker, int64_t row) {
   return status;
 }
 
-// Makes the source array of a worker show one row: in its own buffer, or in the cube.
-void Run::PointSourceAt(Worker& worker, uint16_t* row, int64_t rowStride) {
+// Makes the source array of a worker show one row of the chosen reads.
+void Run::PointSourceAt(Worker& worker, uint16_t* row, int64_t planeStride, int64_t cols) {
   for (size_t i = 0; i < chain_.arrays.size(); i++) {
     if (chain_.arrays[i].kind != ChainArray::Kind::kSource) continue;
-    worker.arrays[i].data = row + firstRead_ * sourceStride_;
-    worker.arrays[i].rowStride = rowStride;
-    worker.arrays[i].rows = 1;
+    Array& array = worker.arrays[i];
+    array.data = row;
+    array.rows = 1;
+    array.cols = cols;
+    array.planeStride = planeStride;
+    array.rowStride = reads_ * planeStride;
   }
+}
+
+void Run::PointSourceAtRow(Worker& worker, const Worker& decoded) {
+  auto* row = reinterpret_cast<uint16_t*>(decoded.sourceRow.get());
+  PointSourceAt(worker, row + firstRead_ * sourceStride_, sourceStride_, chain_.source->cols());
+}
+
+void Run::PointSourceAtCube(Worker& worker, int64_t row) {
+  PointSourceAt(worker, CubeRow(row), cubeStride_, cubeCols_);
 }
 
 // Cuts the views of a step to one row and a strip. Global kernels see whole rows.
@@ -327,7 +361,7 @@ Status Run::FirstPass() {
       if (Status s = ReadRow(first, row); !s.ok()) return s;
     }
     for (Worker& worker : workers_) {
-      if (sourced) PointSourceAt(worker, reinterpret_cast<uint16_t*>(first.sourceRow.get()), cubeRowElements_);
+      if (sourced) PointSourceAtRow(worker, first);
       for (const ChainPlan::Loop& loop : plan_.loops) {
         if (!loop.global) continue;
         const auto s = static_cast<size_t>(loop.steps[0]);
@@ -342,20 +376,22 @@ Status Run::FirstPass() {
     }
   }
   for (int round = 0; round < kGatherRounds; round++) {
-    const bool decode = sourced && !(keepCube_ && round > 0);
+    // The cube has not all columns that a statistic may look at, so the rare second round decodes again.
+    const bool store = keepCube_ && round == 0;
     const Status gathered = Parallel([&](Worker& worker, int64_t from, int64_t to) -> Status {
       for (int64_t row = from; row < to; row++) {
-        if (decode) {
+        if (sourced) {
           if (Status s = ReadRow(worker, row); !s.ok()) return s;
-          PointSourceAt(worker, reinterpret_cast<uint16_t*>(worker.sourceRow.get()), cubeRowElements_);
-        } else if (sourced) {
-          PointSourceAt(worker, CubeRow(row), cubeRowElements_);
+          PointSourceAtRow(worker, worker);
         }
         if (Status s = GatherRow(worker, row); !s.ok()) return s;
-        if (decode && keepCube_) {
+        if (store && row < chain_.options.rows) {
           uint64_t since = Now();
-          StreamCopy(worker.sourceRow.get(), reinterpret_cast<std::byte*>(CubeRow(row)),
-                     static_cast<size_t>(cubeRowElements_) * sizeof(uint16_t));
+          constexpr size_t kElement = sizeof(uint16_t);
+          const auto bytes = static_cast<size_t>(RoundUp(cubeCols_ * static_cast<int64_t>(kElement), kLine));
+          StreamCopy(worker.sourceRow.get() + static_cast<size_t>(firstRead_ * sourceStride_) * kElement,
+                     static_cast<size_t>(sourceStride_) * kElement, reinterpret_cast<std::byte*>(CubeRow(row)),
+                     static_cast<size_t>(cubeStride_) * kElement, bytes, static_cast<size_t>(reads_));
           Mark(worker, storeSlot_, &since);
         }
       }
@@ -425,13 +461,16 @@ Status Run::SecondPass() {
   const int64_t regionRows = chain_.options.rows;
   return Parallel([&](Worker& worker, int64_t from, int64_t to) -> Status {
     for (int64_t row = from; row < std::min(to, regionRows); row++) {
-      worker.ahead = {reinterpret_cast<const char*>(&worker), 0};
+      worker.ahead = {};
       if (keepCube_) {
-        PointSourceAt(worker, CubeRow(row), cubeRowElements_);
-        if (row + 1 < to) worker.ahead = {reinterpret_cast<const char*>(CubeRow(row + 1)), static_cast<size_t>(kLine)};
+        PointSourceAtCube(worker, row);
+        if (row + 1 < std::min(to, regionRows)) {
+          worker.ahead = {reinterpret_cast<const char*>(CubeRow(row + 1)),
+                          reinterpret_cast<const char*>(CubeRow(row + 2))};
+        }
       } else if (chain_.source != nullptr) {
         if (Status s = ReadRow(worker, row); !s.ok()) return s;
-        PointSourceAt(worker, reinterpret_cast<uint16_t*>(worker.sourceRow.get()), cubeRowElements_);
+        PointSourceAtRow(worker, worker);
       }
       if (Status s = RunBlocks(worker, row); !s.ok()) return s;
     }

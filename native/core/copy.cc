@@ -11,11 +11,14 @@ namespace rampline {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-void StreamCopyTarget(const std::byte* from, std::byte* to, size_t bytes) {
+void StreamCopyTarget(const std::byte* from, size_t fromStride, std::byte* to, size_t toStride, size_t bytes,
+                      size_t lines) {
   const hn::ScalableTag<uint8_t> d;
   const auto* in = reinterpret_cast<const uint8_t*>(from);
   auto* out = reinterpret_cast<uint8_t*>(to);
-  for (size_t i = 0; i < bytes; i += hn::Lanes(d)) hn::Stream(hn::Load(d, in + i), d, out + i);
+  for (; lines > 0; lines--, in += fromStride, out += toStride) {
+    for (size_t i = 0; i < bytes; i += hn::Lanes(d)) hn::Stream(hn::Load(d, in + i), d, out + i);
+  }
   hwy::FlushStream();
 }
 
@@ -26,8 +29,8 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace rampline {
 HWY_EXPORT(StreamCopyTarget);
-void StreamCopy(const std::byte* from, std::byte* to, size_t bytes) {
-  HWY_DYNAMIC_DISPATCH(StreamCopyTarget)(from, to, bytes);
+void StreamCopy(const std::byte* from, size_t fromStride, std::byte* to, size_t toStride, size_t bytes, size_t lines) {
+  HWY_DYNAMIC_DISPATCH(StreamCopyTarget)(from, fromStride, to, toStride, bytes, lines);
 }
 }  // namespace rampline
 #endif

@@ -5,7 +5,7 @@
 
 namespace rampline {
 
-// Both pointers 64-byte aligned, bytes a multiple of 64.
-void StreamCopy(const std::byte* from, std::byte* to, size_t bytes);
+// Copies `lines` pieces of `bytes` each. Pointers, strides (in bytes) and bytes are multiples of 64.
+void StreamCopy(const std::byte* from, size_t fromStride, std::byte* to, size_t toStride, size_t bytes, size_t lines);
 
 }  // namespace rampline

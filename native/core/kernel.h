@@ -32,13 +32,14 @@ struct Scratch {
 };
 
 // The next block's memory, asked for one cache line at a time by the kernels that compute much on little data, so that
-// DRAM works while the arithmetic units do. step is 0 when there is nothing to ask for.
+// DRAM works while the arithmetic units do. What lies behind `end` is not asked for: it would be gone again when its turn
+// comes.
 struct Ahead {
   const char* next = nullptr;
-  size_t step = 0;
+  const char* end = nullptr;
   void Step() {
     __builtin_prefetch(next, 0, 2);
-    next += step;
+    next += next < end ? 64 : 0;
   }
 };
 

@@ -1,6 +1,7 @@
 /**
  * Writes FITS as chunks of bytes; who puts them on a disk is not known here. Every HDU gets CHECKSUM and DATASUM.
  */
+import { addon } from '../core/addon.js';
 import { UsageError } from '../core/errors.js';
 import { BLOCK_BYTES, Header, type HeaderValue } from './header.js';
 import { type AnyTypedArray, type CodecBinding, check, loadCodec, TILE_CODECS } from './native.js';
@@ -450,7 +451,9 @@ function packBits(bits: Uint8Array, repeat: number, rows: number): Uint8Array {
 
 /** Memory for `bytes` of data, with its padding of zeros. */
 function padded(bytes: number): Uint8Array {
-  return new Uint8Array(Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES);
+  const whole = new Uint8Array(Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES);
+  addon().adviseHuge(whole);
+  return whole;
 }
 
 /** Padding after -negativeLength bytes. */
