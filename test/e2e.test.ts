@@ -51,6 +51,7 @@ describe('a small exposure of three chips', () => {
   it.each([
     ['two jobs of two threads', ['--jobs', '2', '--threads', '2']],
     ['low memory', ['--jobs', '1', '--threads', '2', '--low-memory']],
+    ['a cube kept', ['--jobs', '1', '--threads', '2', '--no-low-memory']],
   ])('%s give the same bytes as one thread', (name, args) => {
     const directory = name.replaceAll(' ', '-');
     ramp(directory, ...args);

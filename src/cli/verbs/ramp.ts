@@ -51,7 +51,11 @@ export function defineRamp(program: Command, define: Define): void {
         .addOption(new Option('--jumps <test>', 'find jumps (default likelihood)').choices(JUMP_METHODS))
         .option('--two-omit', 'also test pairs of neighbouring differences')
         .addOption(new Option('--unit <unit>', 'unit of the rates (default dn-per-read)').choices(UNITS))
-        .option('--low-memory', 'decode twice and keep no cube: half the memory, more time')
+        .option(
+          '--low-memory',
+          'decode twice and keep no cube: a third of the memory (default for up to 3 files a job)',
+        )
+        .option('--no-low-memory', 'decode once and keep the cube of reads: faster for many files')
         .option('--off <kernel>', 'leave a kernel of the chain out; may be repeated', collectList)
         .option('--set <kernel.param=value>', 'set a kernel parameter; may be repeated', collectParams)
         .option('--diagnostics', 'also write the images NJUMPS and LASTGOOD')
@@ -72,7 +76,7 @@ export function defineRamp(program: Command, define: Define): void {
           ...(options.jumps === undefined ? {} : { jumps: options.jumps }),
           ...(options.unit === undefined ? {} : { unit: options.unit }),
           twoOmit: options.twoOmit ?? false,
-          lowMemory: options.lowMemory ?? false,
+          ...(options.lowMemory === undefined ? {} : { lowMemory: options.lowMemory }),
           off: options.off ?? [],
           params: options.set ?? {},
         },
