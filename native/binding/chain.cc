@@ -201,7 +201,11 @@ Napi::Value RunChainAsync(const Napi::CallbackInfo& info) {
   return worker->Promise();
 }
 
-// planChain(spec) -> {status, loops: [[step, ...]], needsFirstPass}: what runChain would do, without doing it.
+uint64_t Address(const void* data) { return reinterpret_cast<uintptr_t>(data); }
+
+// planChain(spec) -> {status, loops: [[step, ...]], needsFirstPass, addresses: [BigInt, ...]}: what runChain would do,
+// without doing it. addresses: where native code has each array, 0 for those that are not the caller's memory; tests
+// assert with it, and with addressOf, that nothing is copied on the way.
 Napi::Value PlanChainSync(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   Napi::Object result = Napi::Object::New(env);
@@ -219,14 +223,19 @@ Napi::Value PlanChainSync(const Napi::CallbackInfo& info) {
   }
   result.Set("loops", loops);
   result.Set("needsFirstPass", plan.needsFirstPass);
+  Napi::Array addresses = Napi::Array::New(env);
+  for (uint32_t i = 0; i < owned.chain.arrays.size(); i++) {
+    addresses.Set(i, Napi::BigInt::New(env, Address(owned.chain.arrays[i].whole.data)));
+  }
+  result.Set("addresses", addresses);
   return result;
 }
 
-// addressOf(typedArray) -> BigInt: where its memory lies. Tests assert with it that nothing is copied on the way.
+// addressOf(typedArray) -> BigInt: where its memory lies.
 Napi::Value AddressOf(const Napi::CallbackInfo& info) {
   const auto memory = info.Length() > 0 ? MemoryOf(info[0]) : std::nullopt;
   if (!memory) return info.Env().Null();
-  return Napi::BigInt::New(info.Env(), static_cast<uint64_t>(reinterpret_cast<uintptr_t>(memory->data)));
+  return Napi::BigInt::New(info.Env(), Address(memory->data));
 }
 
 // adviseHuge(typedArray): the system may back its memory with huge pages. Of use before the first touch only.

@@ -61,7 +61,11 @@ async function simulated(
   const { tele, rows } = options;
   const dark = type === 'dark';
   const wanted = {
-    ...{ tele, chip, type, mjd: MJD, rows },
+    tele,
+    chip,
+    type,
+    mjd: MJD,
+    rows,
     exposure: dark ? DARK : EXPOSURE,
     reads: dark ? DARK_READS : options.reads,
   };

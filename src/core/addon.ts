@@ -34,6 +34,8 @@ export interface NativeAddon {
     readonly status: NativeStatus;
     readonly loops: readonly (readonly number[])[];
     readonly needsFirstPass: boolean;
+    /** Where native code has each of the spec's arrays; 0 for those that are not memory of JavaScript. */
+    readonly addresses: readonly bigint[];
   };
   addressOf(array: ArrayBufferView): bigint | null;
   adviseHuge(array: ArrayBufferView): void;
