@@ -214,3 +214,20 @@ with fits.open(sys.argv[1], checksum=True) as f:
     fits.close();
   });
 });
+
+it('makes the stored form where the pixels are when it may overwrite them: the same file, no second buffer', () => {
+  const joined = (chunks: readonly Uint8Array[]) => Buffer.concat(chunks);
+  for (const [name, data] of Object.entries(pixels())) {
+    const shared = new (data.constructor as new (memory: SharedArrayBuffer) => AnyTypedArray)(
+      new SharedArrayBuffer(data.byteLength),
+    );
+    shared.set(data as never);
+    const wanted = joined(encodeFits([{}, { name, data }]));
+    const chunks = encodeFits([{}, { name, data: shared, overwrite: true }]);
+    expect(joined(chunks).equals(wanted), name).toBe(true);
+    expect(
+      chunks.some(({ buffer }) => buffer === shared.buffer),
+      name,
+    ).toBe(true);
+  }
+});

@@ -26,6 +26,11 @@ export interface ImageInput {
    * the image had there (ZHECKSUM, ZDATASUM), as fpack leaves it; a primary HDU goes back to its place on unpacking.
    */
   readonly was?: 'primary' | 'extension' | undefined;
+  /**
+   * Nobody needs the pixels any more: their stored form is made where they are, which spares as much memory and its first
+   * touch. What is compressed leaves them alone.
+   */
+  readonly overwrite?: boolean | undefined;
 }
 
 export interface ColumnInput {
@@ -147,6 +152,12 @@ function encodeImage(codec: CodecBinding, input: ImageInput, primary: boolean): 
   carryCards(header, input.header);
   const width = Math.abs(fits.bitpix) / 8;
   const count = input.data?.length ?? 0;
+  if (input.overwrite === true && input.data !== undefined) {
+    const { buffer, byteOffset, byteLength } = input.data;
+    const stored = new Uint8Array(buffer, byteOffset, byteLength);
+    check(codec.storeBigEndian(input.data, count, width, fits.bzero !== 0, stored), {});
+    return withChecksums(codec, header, [stored, zeros(-byteLength)]);
+  }
   const data = padded(count * width);
   if (input.data !== undefined) check(codec.storeBigEndian(input.data, count, width, fits.bzero !== 0, data), {});
   return withChecksums(codec, header, [data]);

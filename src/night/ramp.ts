@@ -197,7 +197,8 @@ async function reduceAndWrite(task: RampTask, store: Store): Promise<Omit<RampOu
   const made = rampProduct(result, apogee, record.inputs, record.software, task.diagnostics);
   const summary = await summarise(result);
   if (Atomics.load(task.control, 0) !== 0) throw new RetriableError('interrupted');
-  await store.writeProduct(name, encodeFits(made.hdus), record);
+  const hdus = made.hdus.map((hdu) => (hdu.kind === 'table' ? hdu : { ...hdu, overwrite: true }));
+  await store.writeProduct(name, encodeFits(hdus), record);
   spare = result.images;
   return { status: 'done', product, summary, timings: result.report.timings, warnings: result.warnings };
 }
