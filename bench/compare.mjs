@@ -8,12 +8,12 @@
  * from the two registries: nothing here knows one. Where REV is no revision of this clone (CI clones are shallow),
  * --smoke compares HEAD with itself, and a tree whose native code is the same is not built a second time.
  */
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { columns, machine, NATIVE, output, ROOT } from './timing.mjs';
+import { columns, machine, NATIVE, output, ROOT, setUp } from './timing.mjs';
 
 /** What decides the machine code of a kernel and of its bench. */
 const NATIVE_SOURCES = [
@@ -74,9 +74,7 @@ if (commit === undefined && args.smoke) {
 }
 if (commit === undefined) usage(`"${wanted}" is no revision of this clone`);
 
-execFileSync('bash', [join(ROOT, '.ci', 'setup'), 'bench'], {
-  stdio: ['ignore', args.json ? 2 : 'inherit', 'inherit'],
-});
+setUp('bench', args.json);
 const here = join(NATIVE, 'bench_kernels');
 const tree = join(ROOT, 'build', 'compare', commit.slice(0, 12));
 

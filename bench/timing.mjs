@@ -103,6 +103,13 @@ function attempt(...command) {
   }
 }
 
+/** Sets up the clone (.ci/setup WHAT); ends this process where that fails, for setup has said why. */
+export function setUp(what, quiet = false) {
+  const out = quiet ? 'ignore' : 'inherit';
+  const { status } = spawnSync('bash', [join(ROOT, '.ci', 'setup'), what], { stdio: ['ignore', out, 'inherit'] });
+  if (status !== 0) process.exit(1);
+}
+
 /** What a ratio depends on. */
 export function machine() {
   return {

@@ -61,8 +61,9 @@ class FusedLoop {
   void Run() {
     for (int64_t row = 0; row < in_.rows; row++) {
       const uint16_t* reads = in_.cube + row * in_.rowStride;
-      const auto* next = reinterpret_cast<const char*>(row + 1 < in_.rows ? reads + in_.rowStride : reads);
-      ahead_ = {next, 64};
+      const auto* next = reinterpret_cast<const char*>(reads + in_.rowStride);
+      ahead_ = {};
+      if (row + 1 < in_.rows) ahead_ = {next, next + in_.rowStride * static_cast<int64_t>(sizeof(uint16_t))};
       for (int64_t x = 0; x < in_.cols; x += kPair * kLanes) Group(reads, row, x);
     }
     if (waiting_ > 0) Again();
@@ -497,15 +498,13 @@ class Bench {
     Fused in = FusedInput();
     const double cpu = Seconds(CLOCK_PROCESS_CPUTIME_ID), wall = Seconds(CLOCK_MONOTONIC);
     Need(OpenRamp(layout_, &source_), file_);
-    const int64_t planes = source_->planes(), rows = source_->rows(), stride = source_->cols() + 32;  // odd cache lines
-    const size_t rowBytes = static_cast<size_t>(planes * stride) * sizeof(uint16_t);
-    LargeBuffer cube = LargeBuffer::Take(rowBytes * static_cast<size_t>(rows));
-    auto* reads = reinterpret_cast<uint16_t*>(cube.data());
-    if (reads == nullptr) Die("no memory for the cube");
-    DecodeAndGather(reads, stride, rowBytes);
-    in.cube = reads + chain_.options.firstRead * stride;
-    in.readStride = stride;
-    in.rowStride = planes * stride;
+    // Of the cube it keeps, as the chain does, the chosen reads and the columns of the image; strides are odd cache lines.
+    in.readStride = in.cols + 32;
+    in.rowStride = in.reads * in.readStride;
+    LargeBuffer cube = LargeBuffer::Take(static_cast<size_t>(in.rowStride * in.rows) * sizeof(uint16_t));
+    if (cube.data() == nullptr) Die("no memory for the cube");
+    DecodeAndGather(in, cube.data());
+    in.cube = reinterpret_cast<const uint16_t*>(cube.data());
     HWY_DYNAMIC_DISPATCH(RunFused)(in);
     source_->DataSums();
     return Times(cpu, wall);
@@ -710,13 +709,15 @@ class Bench {
   }
 
   // Decodes row by row, gathers both statistics while the row is in the cache, and keeps the row for the fit.
-  void DecodeAndGather(uint16_t* cube, int64_t stride, size_t rowBytes) {
+  void DecodeAndGather(const Fused& in, std::byte* cube) {
     constexpr int kSamples = 8, kRounds = 64;
     const ChainStep* steps[] = {&StepOf("measure-zero-point"), &StepOf("measure-one-over-f")};
     std::vector<Array> ports[2];
     KernelCall calls[2];
     Bytes states[2];
-    const Bytes scratch = Allocate(4 << 20), rowBuffer = Allocate(rowBytes);
+    const int64_t stride = source_->cols() + 32;
+    const auto bytes = [](int64_t elements) { return static_cast<size_t>(elements) * sizeof(uint16_t); };
+    const Bytes scratch = Allocate(4 << 20), rowBuffer = Allocate(bytes(source_->planes() * stride));
     auto* row = reinterpret_cast<uint16_t*>(rowBuffer.get());
     const int64_t rows = source_->rows(), reads = chain_.options.reads, first = chain_.options.firstRead;
     const Array shown = {nullptr, DType::kU16, reads, 1, source_->cols(), stride, stride};
@@ -756,13 +757,14 @@ class Bench {
     }
     for (int round = 0; round < kRounds; round++) {
       for (int64_t y = 0; y < rows; y++) {
-        uint16_t* kept = cube + y * source_->planes() * stride;
-        if (round == 0) Need(reader->Read(y, row, stride), "decode");
-        show(round == 0 ? row : kept, y);
+        Need(reader->Read(y, row, stride), "decode");
+        show(row, y);
         for (int s = 0; s < 2; s++) {
           Need(steps[s]->kernel->global.gather(calls[s], states[s].get()), steps[s]->kernel->name);
         }
-        if (round == 0) StreamCopy(reinterpret_cast<std::byte*>(row), reinterpret_cast<std::byte*>(kept), rowBytes);
+        if (round > 0 || y >= in.rows) continue;
+        StreamCopy(reinterpret_cast<const std::byte*>(row + first * stride), bytes(stride),
+                   cube + bytes(y * in.rowStride), bytes(in.readStride), bytes(in.cols), static_cast<size_t>(reads));
       }
       bool again = false;
       for (int s = 0; s < 2; s++) {

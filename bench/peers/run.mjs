@@ -7,10 +7,10 @@
  * says why. Each is a process of its own that measures its own CPU time (all threads, user and system). Rounds are
  * interleaved, the figure is the minimum; results of the first round are compared with the truth pixel by pixel.
  */
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { columns, keep, machine, Partner, ROOT } from '../timing.mjs';
+import { columns, keep, machine, Partner, ROOT, setUp } from '../timing.mjs';
 import { fitDensely, fitRamps, polynomial } from './reference.mjs';
 import { dataPath, KERNEL, PEERS, RAMP } from './rival.mjs';
 
@@ -222,7 +222,7 @@ function versions() {
   };
 }
 
-execFileSync('bash', [join(ROOT, '.ci', 'setup'), 'product'], { stdio: ['ignore', 'inherit', 'inherit'] });
+setUp('product');
 install();
 const truth = await makeData();
 const tables = [];
