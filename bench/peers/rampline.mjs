@@ -53,7 +53,11 @@ await serve({
     const ports = (...names) => Object.fromEntries(names.map((name) => [name, name]));
     const steps = [
       { kernel: 'estimate-rate', ports: { diffs: 'diffs', rate: 'start' } },
-      { kernel: 'find-jumps', ports: { ...ports('diffs', 'gain', 'readVariance', 'jumps'), rate: 'start' } },
+      {
+        kernel: 'find-jumps',
+        ports: { ...ports('diffs', 'gain', 'readVariance', 'jumps'), rate: 'start' },
+        params: { oneThreshold: RAMP.threshold },
+      },
       {
         kernel: 'fit-ramp',
         ports: ports('diffs', 'gain', 'readVariance', 'start', 'jumps', 'rate', 'error', 'chi2', 'goodDiffs', 'dq'),
