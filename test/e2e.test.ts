@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import * as api from '../src/index.js';
+import { apogee } from '../src/instruments/apogee/index.js';
+import { loadRampCalibrations, type RampImages, rampOptions, reduceRamp } from '../src/stages/ramp/index.js';
 import { hasProgram, rampline } from './cli.js';
 
 const base = mkdtempSync(join(tmpdir(), 'rampline-e2e-'));
@@ -241,4 +243,35 @@ describe('the public interface', () => {
     await expect(api.ramp({ files: [base], output: base })).rejects.toMatchObject({ class: 'input' });
     await expect(api.ramp({ files: [], output: base })).rejects.toMatchObject({ class: 'usage' });
   });
+});
+
+it('the memory of an exposure that is used again shows nowhere, and the extra images change no other', async () => {
+  const name = readdirSync(raw).find((file) => file.endsWith('.apz'))!;
+  const identity = apogee.identify(name)!;
+  const calibrations = await loadRampCalibrations(undefined, apogee, identity, 64);
+  const reduce = async (options: object, diagnostics: boolean, images?: RampImages) =>
+    (
+      await reduceRamp(join(raw, name), {
+        instrument: apogee,
+        identity,
+        calibrations,
+        options: rampOptions(options),
+        diagnostics,
+        images,
+      })
+    ).images;
+  const bytes = (images: RampImages, names: readonly (keyof RampImages)[]) =>
+    Buffer.concat(names.map((key) => Buffer.from(new Uint8Array((images[key] as Float32Array).slice().buffer))));
+  const main = ['rate', 'error', 'chi2', 'dq', 'goodDiffs'] as const;
+  const all = [...main, 'jumps', 'lastGood'] as const;
+  const fresh = bytes(await reduce({ jumps: 'none' }, true), all);
+  const likelihood = await reduce({}, true);
+  const wanted = bytes(likelihood, main);
+  expect(likelihood.jumps?.some((n) => n > 0)).toBe(true);
+  const again = await reduce({ jumps: 'none' }, true, likelihood);
+  expect(again).toBe(likelihood);
+  expect(bytes(again, all).equals(fresh)).toBe(true);
+  const bare = await reduce({}, false, again);
+  expect(bare.jumps).toBeUndefined();
+  expect(bytes(bare, main).equals(wanted)).toBe(true);
 });

@@ -188,6 +188,7 @@ async function reduceAndWrite(task: RampTask, store: Store): Promise<Omit<RampOu
       options,
       fits: { verify: task.verify, limits: task.limits },
       control: task.control,
+      diagnostics: task.diagnostics,
       images,
     }),
     hashed ?? hashFile(task.path),

@@ -83,6 +83,16 @@ export function rampSteps(options: RampOptions, facts: ChainFacts): StepDescript
   });
 }
 
+/** Ports that a kernel writes to. */
+function outputsOf(kernel: string): string[] {
+  return kernelNamed(kernel).ports.flatMap(({ name, direction }) => (direction === 'in' ? [] : [name]));
+}
+
+/** Whether a step of the chain writes to this array. */
+export function writes(chain: Chain, array: string): boolean {
+  return chain.steps.some(({ kernel, ports }) => outputsOf(kernel).some((port) => ports[port] === array));
+}
+
 /** Working planes in terms of the reads: "reads", "reads-1" or a number. */
 function planesOf(text: string | undefined, reads: number): number {
   if (text === 'reads') return reads;
@@ -116,8 +126,12 @@ export function rampChain(
       : { block: array.block ?? 'f32', planes: planesOf(array.planes, region.reads) };
   }
   const used = new Set(steps.flatMap((step) => Object.values(step.ports)));
+  const written = new Set(steps.flatMap(({ kernel, ports }) => outputsOf(kernel).map((port) => ports[port])));
   for (const [name, array] of Object.entries(bound)) if (used.has(name)) arrays[name] = array;
-  for (const name of Object.keys(arrays)) if (!used.has(name)) delete arrays[name];
+  // Working memory that no step fills would be read as it is: the port that reads it stays open.
+  for (const [name, array] of Object.entries(arrays)) {
+    if (!used.has(name) || ('block' in array && !written.has(name))) delete arrays[name];
+  }
   return {
     arrays,
     source,

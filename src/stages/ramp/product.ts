@@ -172,7 +172,7 @@ export function rampProduct(
         shape,
         header: [['COMMENT', 'Differences of consecutive reads that the fit used.']],
       },
-      ...(diagnostics
+      ...(diagnostics && images.jumps !== undefined && images.lastGood !== undefined
         ? ([
             { name: 'NJUMPS', data: images.jumps, shape, header: [['COMMENT', 'Differences dropped as jumps.']] },
             {

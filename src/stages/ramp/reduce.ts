@@ -20,7 +20,7 @@ import {
   sharedLarge,
 } from '../../engine/index.js';
 import type { FitsFile, ReadOptions } from '../../fits/index.js';
-import { rampChain } from './chain.js';
+import { rampChain, writes } from './chain.js';
 import type { RampLayout } from './layout.js';
 import type { RampOptions } from './options.js';
 import { readSeconds, withRamp } from './source.js';
@@ -49,9 +49,9 @@ export interface RampImages {
   readonly chi2: Float32Array;
   readonly dq: Uint32Array;
   readonly goodDiffs: Uint16Array;
-  readonly jumps: Uint16Array;
+  readonly jumps: Uint16Array | undefined;
   /** Reads before saturation, of the reads used. */
-  readonly lastGood: Uint16Array;
+  readonly lastGood: Uint16Array | undefined;
 }
 
 export interface RampResult {
@@ -81,6 +81,8 @@ export interface RampContext {
   readonly fits?: ReadOptions;
   /** [cancel, rows done] on a SharedArrayBuffer. */
   readonly control?: Int32Array;
+  /** Whether the images `jumps` and `lastGood` are kept; default true. DQ says what came of them in any case. */
+  readonly diagnostics?: boolean;
   /** Images of an earlier result that nobody needs any more: their memory is used again if the size fits. */
   readonly images?: RampImages | undefined;
 }
@@ -114,14 +116,13 @@ export async function reduceRamp(path: string, context: RampContext): Promise<Ra
   const firstUsed = (reads: number) => chooseReads(reads, options).first;
   return withRamp(path, instrument, context.fits, firstUsed, async ({ file, layout, source, warnings, verify }) => {
     const chosen = chooseReads(layout.reads.length, options);
-    const images = makeImages(layout.rows, instrument, context.images);
+    const images = makeImages(layout.rows, instrument, context.diagnostics ?? true, context.images);
     const zero = sharedF32(chosen.count * 6);
     const readVariance = await varianceOf(context.calibrations.readNoise);
     const chain = buildChain(context, layout, chosen, source, images, zero, readVariance);
     // Memory of an earlier exposure still holds what no step writes this time.
-    for (const name of ['jumps', 'lastGood'] as const) {
-      if (!chain.steps.some(({ ports }) => Object.values(ports).includes(name))) images[name].fill(0);
-    }
+    if (!writes(chain, 'jumps')) images.jumps?.fill(0);
+    if (!writes(chain, 'lastGood')) images.lastGood?.fill(0);
     const report = await runChain({ ...chain, ...(context.control && { control: context.control }) });
     verify(report);
     return {
@@ -154,9 +155,15 @@ function headerOf(file: FitsFile, layout: RampLayout): RampResult['header'] {
   return primary.has('DATE-OBS') || primary.has('EXPTYPE') ? primary : (layout.reads[0] ?? file.hdu(0)).header;
 }
 
-function makeImages(rows: number, { geometry }: Instrument, earlier?: RampImages): RampImages {
+function makeImages(
+  rows: number,
+  { geometry }: Instrument,
+  diagnostics: boolean,
+  earlier: RampImages | undefined,
+): RampImages {
   const { cols, border } = geometry;
-  const images = earlier?.rows === rows && earlier.cols === cols ? earlier : allocateImages(rows, cols);
+  const fits = earlier?.rows === rows && earlier.cols === cols && (earlier.jumps !== undefined) === diagnostics;
+  const images = fits ? earlier : allocateImages(rows, cols, diagnostics);
   const { dq } = images;
   dq.fill(0);
   // The border is geometry, known before any pixel is looked at.
@@ -169,10 +176,10 @@ function makeImages(rows: number, { geometry }: Instrument, earlier?: RampImages
 }
 
 /** All images in one piece of memory. */
-function allocateImages(rows: number, cols: number): RampImages {
+function allocateImages(rows: number, cols: number, diagnostics: boolean): RampImages {
   const n = rows * cols;
   const floats = 3;
-  const counts = 3;
+  const counts = diagnostics ? 3 : 1;
   const memory = sharedLarge(n * (4 * floats + 4 + 2 * counts));
   const f32 = (k: number) => new Float32Array(memory, 4 * k * n, n);
   const u16 = (k: number) => new Uint16Array(memory, 4 * (floats + 1) * n + 2 * k * n, n);
@@ -184,8 +191,8 @@ function allocateImages(rows: number, cols: number): RampImages {
     chi2: f32(2),
     dq: new Uint32Array(memory, 4 * floats * n, n),
     goodDiffs: u16(0),
-    jumps: u16(1),
-    lastGood: u16(2),
+    jumps: diagnostics ? u16(1) : undefined,
+    lastGood: diagnostics ? u16(2) : undefined,
   };
 }
 
@@ -240,8 +247,8 @@ function buildChain(
     chi2: output(images.chi2),
     dq: output(images.dq),
     goodDiffs: output(images.goodDiffs),
-    jumps: output(images.jumps),
-    lastGood: output(images.lastGood),
+    ...(images.jumps && { jumps: output(images.jumps) }),
+    ...(images.lastGood && { lastGood: output(images.lastGood) }),
   };
   if (calibrations.linearity !== undefined) {
     bound.c2 = map(calibrations.linearity.c2);
