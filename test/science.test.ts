@@ -382,7 +382,14 @@ describe('1/f noise, corrected with weights from two darks', () => {
       const before = power(series(raw, a));
       return (before - power(series(corrected, a))) / before / (part(coupling) * part(1.1));
     });
+    // Measured: 0.97 to 1.01 (one exposure's share of what is correlated wanders by a few per cent).
     for (const share of removed) expect(share).toBeGreaterThan(0.9);
+
+    // Transforms and sums over all reads, and yet the same bytes however the work is shared and the reads are kept.
+    for (const options of [{ threads: 2 }, { lowMemory: true }, { threads: 2, lowMemory: true, fuse: false }]) {
+      const { images } = await reduce(loud, { jumps: 'none', ...options });
+      expect(Buffer.compare(Buffer.from(images.rate.slice().buffer), Buffer.from(corrected.buffer))).toBe(0);
+    }
 
     const truth = still.truth();
     const [noise, extra] = [new Moments(), new Moments()];
@@ -391,6 +398,7 @@ describe('1/f noise, corrected with weights from two darks', () => {
       noise.add(quiet[i]! - truth.rate[i]!);
       extra.add(added[i]! - quiet[i]!);
     }
+    // Measured: 0.16 %.
     expect((extra.std / noise.std) ** 2).toBeLessThan(0.05);
     if (process.env.RAMPLINE_SHOW) console.log({ removed, white: (extra.std / noise.std) ** 2 });
   });
@@ -436,6 +444,7 @@ describe('jumps in darks of 47 reads, every effect on', () => {
     const curve = [];
     for (const [i, sigmas] of [4, 5, 6, 8, 12, 20].entries()) curve.push({ sigmas, ...(await find(sigmas, 20 + i)) });
     if (process.env.RAMPLINE_SHOW) console.dir(curve, { depth: 3 });
+    // Measured, likelihood (clip): 0.97 (0), 0.992 (0), 0.999 (0), 1 (0), 1 (0.007), 1 (0.38).
     let before = 0;
     for (const { sigmas, likelihood, strict, clip } of curve) {
       expect(likelihood.completeness).toBeGreaterThan(clip.completeness);
