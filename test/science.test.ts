@@ -185,7 +185,7 @@ describe("the table of upstream's test: 10 000 jumps of 10 000 DN a chip, rates 
     for (const i of sensitive(truth.rows)) {
       if (truth.bad[i] !== 0) continue;
       const reads = truth.jumps.get(i);
-      const flagged = result.images.jumps[i]! > 0;
+      const flagged = result.images.jumps![i]! > 0;
       if (reads === undefined) wrong += Number(flagged);
       else if (reads.some((read) => read > result.firstRead)) {
         found += Number(flagged);
@@ -225,11 +225,11 @@ describe("the table of upstream's test: 10 000 jumps of 10 000 DN a chip, rates 
         }
       }
       n++;
-      const off = result.images.lastGood[i]! - last;
+      const off = result.images.lastGood![i]! - last;
       if (off === 0) exact++;
       if (last < 11) saturated++;
       // One read more or less, where noise decides.
-      if (Math.abs(off) > 1) throw new Error(`pixel ${i}: ${result.images.lastGood[i]} good reads, expected ${last}`);
+      if (Math.abs(off) > 1) throw new Error(`pixel ${i}: ${result.images.lastGood![i]} good reads, expected ${last}`);
     }
     expect(saturated).toBeGreaterThan(100);
     expect(exact / n).toBeGreaterThan(0.997);
@@ -281,7 +281,7 @@ describe('faint, bright and full: 47 reads', () => {
     const [known, own, predicted] = [new Moments(), new Moments(), new Moments()];
     let expectedOff = Number.NaN;
     for (const i of sensitive(256)) {
-      if (truth.bad[i] !== 0 || truth.jumps.has(i) || images.jumps[i]! > 0 || images.goodDiffs[i] !== 44) continue;
+      if (truth.bad[i] !== 0 || truth.jumps.has(i) || images.jumps![i]! > 0 || images.goodDiffs[i] !== 44) continue;
       const off = images.rate[i]! - truth.rate[i]!;
       known.add(off / errorAt(truth.rate[i]!, truth.gain[i]!, truth.noise[i]!, 44));
       own.add(off / images.error[i]!);
@@ -323,7 +323,7 @@ describe('faint, bright and full: 47 reads', () => {
       const level = Math.fround(Math.fround(0.9) * saturation[i]!);
       let last = reads.length;
       while (last > 0 && reads[last - 1]![at]! > level) last--;
-      if (result.images.lastGood[i] !== last) wrong++;
+      if (result.images.lastGood![i] !== last) wrong++;
       if (truth.bad[i] !== 0 || truth.jumps.has(i) || result.images.error[i] === 0) continue;
       const known = errorAt(truth.rate[i]!, truth.gain[i]!, truth.noise[i]!, result.images.goodDiffs[i]!);
       (last < reads.length ? full : open).add((result.images.rate[i]! - truth.rate[i]!) / known);
@@ -420,7 +420,7 @@ describe('jumps in darks of 47 reads, every effect on', () => {
       for (const i of sensitive(dark.rows)) {
         if (truth.bad[i] !== 0) continue;
         const reads = truth.jumps.get(i);
-        const flagged = images.jumps[i]! > 0;
+        const flagged = images.jumps![i]! > 0;
         if (reads === undefined) wrong += Number(flagged);
         else if (reads.length === 1 && reads[0]! > firstRead) {
           found += Number(flagged);

@@ -76,7 +76,7 @@ describe('0 bytes are copied over the boundary', () => {
     const ours = { rate, error, chi2, dq, goodDiffs, jumps, lastGood, zero: result.zero };
     const maps = { gain: gain.data, saturation: saturation.data, c2: linearity.c2.data, c3: linearity.c3.data };
     for (const [name, array] of Object.entries({ ...ours, ...maps })) {
-      expect([name, native.get(name)]).toEqual([name, addressOf(array)]);
+      expect([name, native.get(name)]).toEqual([name, addressOf(array!)]);
     }
     // And native code wrote there: sky and traces are not all zero.
     expect(rate.some((value) => value > 0)).toBe(true);
