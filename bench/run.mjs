@@ -86,6 +86,12 @@ const file = join(
 );
 const calib = join(data, 'calib');
 const work = mkdtempSync(join(ROOT, 'build', 'bench', 'work-'));
+for (const [signal, code] of Object.entries({ SIGINT: 130, SIGTERM: 143 })) {
+  process.once(signal, () => {
+    rmSync(work, { recursive: true, force: true });
+    process.exit(code);
+  });
+}
 
 /** 1 and 4: the chain in C++ and from TypeScript, cfitsio, the hand-fused loop. */
 async function chain() {
@@ -117,9 +123,16 @@ async function chain() {
   const ask = (order) => () => cxx.ask(order);
   const same = await cxx.ask('compare');
   if (same.missing !== undefined) throw new Error(same.missing);
+  // Steps are timed by the wall clock, which asks little; so the least of each step is taken, over all rounds.
+  const steps = {};
+  const chainAlone = async () => {
+    const answer = await cxx.ask('chain 1');
+    for (const [name, ms] of Object.entries(answer.steps ?? {})) steps[name] = Math.min(ms, steps[name] ?? Infinity);
+    return answer;
+  };
   const ways = {
     cfitsio: ask('cfitsio'),
-    chain: ask('chain 1'),
+    chain: chainAlone,
     fused: ask('fused'),
     typescript: () => timed(() => runChain(again)),
     // As a night does it: the images of the exposure before, which is written by then, are used again.
@@ -147,15 +160,27 @@ async function chain() {
   result('4', 'chain called from TypeScript / from C++, CPU', cpu('typescript', 'chain'), typescript);
   result('4', 'reduceRamp (headers, checks and chain) / chain from C++', cpu('reduceRamp', 'chain'), typescript);
   result('4', 'two-core scaling, wall of one thread / of two', best.chain.wallMs / two.wallMs, { goal: 1.9 });
-  detail.chain = { ms: best, fusedAgainstChain: same };
+  result(
+    '4',
+    'CPU of two threads / of one (what scaling can be had on a quiet machine is 2 / this)',
+    two.cpuMs / best.chain.cpuMs,
+    {
+      digits: 3,
+    },
+  );
+  detail.chain = { ms: best, steps, fusedAgainstChain: same };
 
-  const steps = Object.entries(best.chain.steps);
-  const total = steps.reduce((sum, [, ms]) => sum + ms, 0);
+  const total = Object.values(steps).reduce((sum, ms) => sum + ms, 0);
   const row = (name, ms) => [name, ms.toFixed(1), `${((100 * ms) / total).toFixed(1)} %`];
   say(
     `\nWhere the chain's time goes (${basename(file)}, ${shape.reads} reads, one thread, target ${best.chain.target})\n`,
   );
-  say(columns([['step', 'ms', 'share'], ...steps.map(([name, ms]) => row(name, ms)), row('all steps', total)], [1, 2]));
+  say(
+    columns(
+      [['step', 'ms', 'share'], ...Object.entries(steps).map(([name, ms]) => row(name, ms)), row('all steps', total)],
+      [1, 2],
+    ),
+  );
   say(
     `\nCPU ms: ${Object.entries(best)
       .map(([name, { cpuMs }]) => `${name} ${cpuMs.toFixed(0)}`)
