@@ -100,7 +100,8 @@ async function chain() {
   const { loadRampCalibrations, rampOptions, reduceRamp } = await js('stages/ramp/index.js');
   const identity = apogee.identify(basename(file));
   const calibrations = await loadRampCalibrations(calib, apogee, identity, shape.rows);
-  const context = { instrument: apogee, identity, calibrations, options: rampOptions({ threads: 1 }) };
+  const one = rampOptions({ threads: 1 });
+  const context = { instrument: apogee, identity, calibrations, options: one, diagnostics: false };
 
   // What the stage asks of the addon is taken down, so that C++ alone can run the same on the same file.
   const native = addon();
