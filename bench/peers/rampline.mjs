@@ -17,13 +17,14 @@ const file = (name, hdu) => () => ({
 await serve({
   kernel: () => {
     const { size } = KERNEL;
-    const map = (value) => ({ data: new Float32Array(size * size).fill(value), rows: size, cols: size });
+    // The others take constants; here they are a row that repeats, as calibrations without a map are.
+    const constant = (value) => ({ data: new Float32Array(size).fill(value), rows: size, cols: size, rowStride: 0 });
     const ports = {
       counts: { data: dataF32('kernel.f32'), rows: size, cols: size },
-      c2: map(KERNEL.c2),
-      c3: map(KERNEL.c3),
-      limit: map(KERNEL.limit),
-      linear: map(0),
+      c2: constant(KERNEL.c2),
+      c3: constant(KERNEL.c3),
+      limit: constant(KERNEL.limit),
+      linear: { data: new Float32Array(size * size), rows: size, cols: size },
     };
     return {
       run: async () => {

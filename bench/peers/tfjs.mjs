@@ -12,6 +12,15 @@ async function start() {
   return tf;
 }
 
+/** As tf.tidy, for work that returns plain arrays: tidy itself would look for tensors in every element of them. */
+function tidy(tf, work) {
+  let result;
+  tf.tidy(() => {
+    result = work();
+  });
+  return result;
+}
+
 /** One sweep forward and back: rate, chi2 and, for each pixel, the difference whose omission lowers chi2 most. */
 function sweep(tf, planes, start, gv, v, one) {
   const zero = tf.zerosLike(start);
@@ -80,7 +89,7 @@ await serve({
     const x = dataF32('kernel.f32');
     return {
       run: () =>
-        tf.tidy(() => {
+        tidy(tf, () => {
           const v = tf.tensor1d(x);
           const y = tf.add(v, tf.mul(tf.mul(v, v), tf.add(c2, tf.mul(c3, v))));
           return [tf.where(tf.lessEqual(v, limit), y, tf.fill(v.shape, Number.NaN)).dataSync()];
@@ -110,7 +119,7 @@ await serve({
       let open = Array.from({ length: to - from }, (_, i) => i);
       const fitted = new Float32Array(to - from);
       while (open.length > 0) {
-        const { best, worst, rates } = tf.tidy(() => {
+        const { best, worst, rates } = tidy(tf, () => {
           const pick = (array) => tf.tensor1d(Float32Array.from(open, (i) => array[i]));
           const planes = clean.map((d, k) => ({ d: pick(d), good: pick(good[k]) }));
           const v = pick(variance.subarray(from, to));
