@@ -224,10 +224,14 @@ async function demo(options: DemoOptions): Promise<void> {
   }
   const calib = join(base, 'raw', 'calib');
   const weights = await buildOneOverF({ files: darks, output: calib, threads: availableParallelism() });
-  const what = weights.map(({ chip, explained }) =>
-    explained === undefined ? `${chip} done before` : `${chip} ${(100 * Math.min(...explained)).toFixed(0)} %`,
+  const what = weights.flatMap(({ chip, explained }) =>
+    explained === undefined ? [] : [`${chip} ${(100 * Math.min(...explained)).toFixed(0)} %`],
   );
-  say(`1/f weights from the darks explain, of the noise below 100 Hz: ${what.join(', ')}`);
+  say(
+    what.length === 0
+      ? '1/f weights: fitted before, used again'
+      : `1/f weights from the darks explain, of the noise below 100 Hz: ${what.join(', ')}`,
+  );
 
   const reduced = join(base, 'reduced');
   const start = performance.now();
@@ -290,7 +294,9 @@ async function demo(options: DemoOptions): Promise<void> {
   ];
   say(table(head, rows, head.slice(1)));
   say(
-    'z = (rate - truth) / error. The jump test works at 5.5 sigma, so some of millions of differences are flagged by chance.\n',
+    'z = (rate - truth) / error. Noise of the amplifiers that no reference sees stays and widens z and chi2 by some per cent;\n' +
+      'in faint pixels the error follows the measured rate, which leaves a mean z below zero and the rates unbiased.\n' +
+      'The jump test works at 5.5 sigma: of hundreds of millions of differences some are flagged by chance.\n',
   );
 
   const file = made[1]!.file;
@@ -306,8 +312,15 @@ async function demo(options: DemoOptions): Promise<void> {
     '--log-level',
     'error',
   ];
-  const ours = cpuSeconds(process.execPath, [...rampline, '--calib', calib]);
-  const theirs = cpuSeconds('funpack', ['-S', file]);
+  // Each the better of two runs, taking turns: the first finds a cold cache.
+  const times = [0, 1].map(() => [
+    cpuSeconds(process.execPath, [...rampline, '--calib', calib]),
+    cpuSeconds('funpack', ['-S', file]),
+  ]);
+  const [ours, theirs] = [0, 1].map((which) => {
+    const known = times.map((pair) => pair[which]).filter((seconds) => seconds !== undefined);
+    return known.length === 0 ? undefined : Math.min(...known);
+  });
   const size = readFileSize(file);
   say(`Speed, whole processes, chip b (${bytesText(size)} compressed, one thread):`);
   say(

@@ -27,8 +27,15 @@ Status CountFlags(const KernelCall& call) {
     for (int bit = 0; bit < 32; bit++) out[bit] = 0;
     int64_t x = 0;
     for (; x + n <= mask.cols; x += n) {
-      if (hn::AllTrue(d, hn::Eq(hn::LoadU(d, in + x), hn::Zero(d)))) continue;
-      for (int64_t i = x; i < x + n; i++) CountOne(in[i], out);
+      const auto flags = hn::LoadU(d, in + x);
+      if (hn::AllTrue(d, hn::Eq(flags, hn::Zero(d)))) continue;
+      // Few different bits are set in neighbours: each is counted in all lanes at once.
+      uint32_t any = 0;
+      for (int64_t i = x; i < x + n; i++) any |= in[i];
+      for (; any != 0; any &= any - 1) {
+        const int bit = __builtin_ctz(any);
+        out[bit] += static_cast<int32_t>(hn::CountTrue(d, hn::TestBit(flags, hn::Set(d, uint32_t{1} << bit))));
+      }
     }
     for (; x < mask.cols; x++) CountOne(in[x], out);
   }
