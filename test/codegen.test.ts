@@ -93,6 +93,11 @@ const wrong: [string, (kernel: Anything) => void, string][] = [
     (k) => Object.assign(k, { conformance: { decisionPixels: 0.1 } }),
     'conformance.decisionPixels must be in [0, 0.001]',
   ],
+  [
+    'a decision in an input',
+    (k) => Object.assign(k, { conformance: { decisionPorts: ['x'] } }),
+    'conformance.decisionPorts must be a list of output ports',
+  ],
   ['no width', (k) => Object.assign(k, { conformance: { cols: [] } }), 'conformance.cols must be a list of positive'],
   [
     'minPlanes above maxPlanes',

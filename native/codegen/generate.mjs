@@ -59,7 +59,13 @@ function parseAxes(file, port) {
 
 function checkPort(file, port) {
   const what = `port ${port.name ?? '?'}`;
-  checkKeys(file, port, what, ['name', 'direction', 'dtype', 'axes', 'unit', 'doc'], ['optional', 'range', 'nan']);
+  checkKeys(
+    file,
+    port,
+    what,
+    ['name', 'direction', 'dtype', 'axes', 'unit', 'doc'],
+    ['optional', 'range', 'nan', 'tolerance'],
+  );
   if (!(port.dtype in DTYPES)) fail(file, `${what}: dtype must be one of ${Object.keys(DTYPES).join(', ')}`);
   if (!(port.direction in DIRECTIONS)) fail(file, `${what}: direction must be in, out or inout`);
   if (port.direction !== 'out' && !port.range) fail(file, `${what}: an input needs "range": [min, max]`);
@@ -71,6 +77,13 @@ function checkPort(file, port) {
   }
   for (const key of ['optional', 'nan']) {
     if (key in port && typeof port[key] !== 'boolean') fail(file, `${what}: "${key}" must be true or false`);
+  }
+  if (port.tolerance !== undefined) {
+    checkKeys(file, port.tolerance, `${what}: tolerance`, ['relative', 'absolute'], []);
+    if (port.direction === 'in') fail(file, `${what}: only an output has a tolerance`);
+    if (!Object.values(port.tolerance).every((value) => typeof value === 'number' && value >= 0)) {
+      fail(file, `${what}: a tolerance must be a number, 0 or more`);
+    }
   }
   if (port.nan && !['f32', 'f64'].includes(port.dtype)) fail(file, `${what}: "nan" needs a floating-point dtype`);
 }
@@ -117,13 +130,18 @@ function checkSizes(file, kernel) {
     conformance,
     'conformance',
     [],
-    ['decisionPixels', 'minPlanes', 'maxPlanes', 'minRows', 'strips', 'cols'],
+    ['decisionPixels', 'decisionPorts', 'minPlanes', 'maxPlanes', 'minRows', 'strips', 'cols'],
   );
   for (const key of ['minPlanes', 'maxPlanes', 'minRows']) {
     if (key in conformance && !positive(conformance[key])) fail(file, `conformance.${key} must be a positive integer`);
   }
   const { decisionPixels = 0, strips = true, cols = [1], minPlanes = 1, maxPlanes = 47 } = conformance;
   if (!(decisionPixels >= 0 && decisionPixels <= 1e-3)) fail(file, 'conformance.decisionPixels must be in [0, 0.001]');
+  const { decisionPorts = [] } = conformance;
+  const outputs = kernel.ports.filter((port) => port.direction !== 'in').map((port) => port.name);
+  if (!Array.isArray(decisionPorts) || !decisionPorts.every((name) => outputs.includes(name))) {
+    fail(file, 'conformance.decisionPorts must be a list of output ports');
+  }
   if (typeof strips !== 'boolean') fail(file, 'conformance.strips must be true or false');
   if (!Array.isArray(cols) || cols.length === 0 || !cols.every(positive)) {
     fail(file, 'conformance.cols must be a list of positive integers');
@@ -299,7 +317,8 @@ function kernelInfo(kernel) {
     return (
       `    {"${p.name}", PortDirection::${DIRECTIONS[p.direction]}, DType::${DTYPES[p.dtype]}, {${axes}}, {${sizes}}, ` +
       `${p.layout.planeOffset}, ${JSON.stringify(p.unit)}, ${Boolean(p.optional)}, ${Boolean(p.nan)}, ` +
-      `${double(p.range?.[0] ?? 0)}, ${double(p.range?.[1] ?? 0)}},`
+      `${double(p.range?.[0] ?? 0)}, ${double(p.range?.[1] ?? 0)}, ` +
+      `${double(p.tolerance?.relative ?? -1)}, ${double(p.tolerance?.absolute ?? -1)}},`
     );
   });
   const params = kernel.params.map((p) => {
@@ -311,6 +330,8 @@ function kernelInfo(kernel) {
   });
   const parts = ['StateBytes', 'Begin', 'Prepare', 'Gather', 'Merge', 'Finish'].map((name) => `${ns}::${name}`);
   const index = (name) => (name === undefined ? -1 : kernel.ports.findIndex((p) => p.name === name));
+  const ports64 = (names) =>
+    names === undefined ? '~uint64_t{0}' : `${names.reduce((mask, name) => mask | (1n << BigInt(index(name))), 0n)}`;
   const global = kernel.class === 'global';
   const c = kernel.conformance ?? {};
   const b = kernel.bench ?? {};
@@ -324,7 +345,7 @@ ${params.length ? `constexpr ParamInfo ${ns}_params[] = {\n${params.join('\n')}\
     ${double(kernel.tolerance.relative)}, ${double(kernel.tolerance.absolute)},
     {${s.base ?? 0}, ${s.perPlane ?? 0}, ${s.perPixel ?? 0}, ${s.perPlanePixel ?? 0}},
     ${global ? 'nullptr' : `${ns}::Run`}, ${ns}::Reference, {${global ? parts.join(', ') : ''}},
-    {${double(c.decisionPixels ?? 0)}, ${c.minPlanes ?? 1}, ${c.maxPlanes ?? 47}, ${c.minRows ?? 0}, ${c.strips ?? true}, ${c.cols ? `${ns}_cols` : 'std::span<const int32_t>()'}},
+    {${double(c.decisionPixels ?? 0)}, ${ports64(c.decisionPorts)}, ${c.minPlanes ?? 1}, ${c.maxPlanes ?? 47}, ${c.minRows ?? 0}, ${c.strips ?? true}, ${c.cols ? `${ns}_cols` : 'std::span<const int32_t>()'}},
     {${b.planes ?? 47}, ${b.rows ?? 16}, ${b.cols ?? 2048}}};
 `;
 }
@@ -495,6 +516,9 @@ function docs() {
     const facts = [
       `Class ${k.class}${k.stage ? `, stage ${k.stage}` : ''}.`,
       `Tolerance against the reference: relative ${k.tolerance.relative}, absolute ${k.tolerance.absolute}.`,
+      ...k.ports
+        .filter((port) => port.tolerance)
+        .map(({ name, tolerance }) => `Of ${name}: relative ${tolerance.relative}, absolute ${tolerance.absolute}.`),
       `Cost a pixel: ${k.cost.bytes} bytes, ${k.cost.flops} flops.`,
       k.dq?.sets?.length ? `Sets DQ ${k.dq.sets.join(', ')}.` : '',
       k.source ? `Source: ${k.source}.` : '',

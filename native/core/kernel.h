@@ -92,6 +92,7 @@ struct PortInfo {
   bool optional;    // data may be null
   bool nan;         // NaN is a legal value and means "missing"; elsewhere nothing non-finite may come out
   double min, max;  // range of values that make sense: what the conformance suite draws from
+  double toleranceRelative = -1, toleranceAbsolute = -1;  // of this output where it differs from the kernel's; else -1
 };
 
 struct ParamInfo {
@@ -110,6 +111,7 @@ struct ScratchNeed {
 // test/native/test_conformance.cc).
 struct ConformanceInfo {
   double decisionPixels = 0;
+  uint64_t decisionPorts = ~uint64_t{0};  // bit p: port p may differ in a decision pixel
   int32_t minPlanes = 1, maxPlanes = 47;
   int32_t minRows = 0;
   bool strips = true;

@@ -16,6 +16,8 @@ export interface PortDescription {
   readonly range?: readonly number[];
   /** NaN is legal and means "missing". */
   readonly nan?: boolean;
+  /** Of this output, where it differs from the kernel's. */
+  readonly tolerance?: { readonly relative: number; readonly absolute: number };
 }
 
 export interface ParamDescription {

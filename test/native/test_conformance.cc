@@ -1,6 +1,7 @@
 // Conformance of every registered kernel, with no code for any of them: what is tested follows from kernel.json.
 //
-//   reference  SIMD against the scalar reference within "tolerance" (integers and missing-ness exactly), on every CPU
+//   reference  SIMD against the scalar reference within "tolerance" of the kernel, or of the port where it has one
+//              (integers and missing-ness exactly), on every CPU
 //              target of the machine, for widths around 0, 1 and one, two and four vectors, 1 to 47 planes, no row and
 //              several, strides larger than the width, both orders of planes and rows in memory, every port's memory
 //              flush against a guard page at its end or its start; inputs from the ports' ranges (uniform, ramps,
@@ -16,6 +17,7 @@
 //   "decisionPixels"  the share of pixels, at most 0.001, that may differ from the reference because rounding flips a
 //                     decision (a value at a threshold). Default 0. It is counted over all cases of the kernel, so
 //                     a wrong tail of a row, which is wrong in every case, cannot hide in it.
+//   "decisionPorts"   the outputs that may differ in such a pixel. Default all.
 //   "minPlanes"       the fewest planes for which the kernel is defined, default 1; "maxPlanes" the most, default 47.
 //   "minRows"         the fewest rows, default 0 (an empty array is a valid input).
 //   "cols"            the widths for which the kernel is defined, where its geometry is fixed. Default any.
@@ -353,6 +355,8 @@ TEST_CASE("the conformance suite passes a right kernel and catches each kind of 
   KernelInfo lenient = toy::Info(toy::Run<Wrong::kLastColumn>);
   lenient.conformance.decisionPixels = 1e-3;
   CHECK(Says(CheckReference(lenient, BestTarget()), "more than decisionPixels allows"));
+  lenient.conformance.decisionPorts = 0;
+  CHECK(Says(CheckReference(lenient, BestTarget()), "the reference has"));
 }
 
 TEST_CASE("the guard pages and the padding catch accesses outside the views") {
