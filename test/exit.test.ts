@@ -117,6 +117,7 @@ describe('exit codes', () => {
         main,
         'ramp',
         large,
+        '--no-low-memory',
         '-o',
         join(base, 'none'),
         '--threads',
