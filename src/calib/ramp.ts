@@ -15,10 +15,10 @@
  */
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { CalibrationError } from '../core/errors.js';
+import { CalibrationError, RetriableError } from '../core/errors.js';
 import type { Identity, Instrument, ProvenanceEntry } from '../core/product.js';
 import { openFits } from '../fits/index.js';
-import { hashFile } from '../store/index.js';
+import { readHashed } from '../store/index.js';
 
 /** A map of the detector; a row stride of 0 repeats one row, so a constant costs no memory. */
 export interface CalibrationMap {
@@ -54,15 +54,23 @@ function constant(value: number, rows: number, cols: number): CalibrationMap {
   return { data: new Float32Array(new SharedArrayBuffer(cols * 4)).fill(value), rows, cols, rowStride: 0 };
 }
 
+/** What a file says and holds. */
+interface Contents {
+  readonly keywords: { readonly CALKIND: string; readonly TELE: string; readonly CHIP: string };
+  readonly tau: number | undefined;
+  readonly images: ReadonlyMap<string, Float32Array>;
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+}
+
 /** Files that were read, by content: the worker of a night reads each map once. */
-const cache = new Map<string, ReadonlyMap<string, Float32Array>>();
+const cache = new Map<string, Contents>();
 const CACHED_FILES = 16;
 
-interface LoadedFile {
-  readonly images: ReadonlyMap<string, Float32Array>;
+/** Far beyond any set of maps of one detector. */
+const LARGEST_FILE_BYTES = 2 ** 32;
+
+interface LoadedFile extends Contents {
   readonly entry: ProvenanceEntry;
-  readonly tau: number | undefined;
-  readonly shapes: ReadonlyMap<string, readonly number[]>;
 }
 
 /**
@@ -159,51 +167,71 @@ export async function loadRampCalibrations(
 }
 
 async function loadFile(path: string, kind: string, identity: Pick<Identity, 'tele' | 'chip'>): Promise<LoadedFile> {
-  const { sha256 } = await hashFile(path);
-  const file = openFits(path);
+  let held: Contents | undefined;
+  const { sha256, data } = await readHashed(path, {
+    allocate: sharedMemory,
+    needed: (known) => {
+      held = cache.get(known);
+      return held === undefined;
+    },
+    mostBytes: LARGEST_FILE_BYTES,
+  });
+  const contents = held ?? cache.get(sha256) ?? readContents(path, data as Uint8Array);
+  const expected = { CALKIND: kind, TELE: identity.tele, CHIP: identity.chip };
+  for (const key of ['CALKIND', 'TELE', 'CHIP'] as const) {
+    const found = contents.keywords[key];
+    if (found.trim() !== expected[key]) {
+      throw new CalibrationError(`expected ${key} '${expected[key]}', received '${found}'`, { file: path });
+    }
+  }
+  if (!cache.has(sha256)) {
+    if (cache.size >= CACHED_FILES) cache.delete(cache.keys().next().value as string);
+    cache.set(sha256, contents);
+  }
+  return {
+    ...contents,
+    entry: {
+      role: kind,
+      name: basename(path),
+      sha256,
+      why: `the directory's ${kind} for ${identity.tele} chip ${identity.chip}`,
+    },
+  };
+}
+
+function sharedMemory(bytes: number): Uint8Array {
+  try {
+    return new Uint8Array(new SharedArrayBuffer(bytes));
+  } catch (cause) {
+    throw new RetriableError(`no memory for ${bytes} bytes of a calibration`, { cause });
+  }
+}
+
+/** The images of a calibration file, made where its bytes lie. Checksums are verified. */
+function readContents(path: string, data: Uint8Array): Contents {
+  const file = openFits(data, { name: path });
   try {
     const header = file.hdu(0).header;
-    const found = {
-      CALKIND: header.string('CALKIND', ''),
-      TELE: header.string('TELE', ''),
-      CHIP: header.string('CHIP', ''),
-    };
-    const expected = { CALKIND: kind, TELE: identity.tele, CHIP: identity.chip };
-    for (const key of ['CALKIND', 'TELE', 'CHIP'] as const) {
-      if (found[key].trim() !== expected[key]) {
-        throw new CalibrationError(`expected ${key} '${expected[key]}', received '${found[key]}'`, { file: path });
-      }
-    }
     const shapes = new Map<string, readonly number[]>();
-    const images = new Map<string, Float32Array>(cache.get(sha256) ?? []);
-    const cached = images.size > 0;
+    const images = new Map<string, Float32Array>();
     for (const hdu of file.hdus) {
       if (hdu.kind !== 'image' || hdu.axes.length === 0) continue;
-      if (cached) {
-        shapes.set(hdu.name, [...hdu.axes].reverse());
-        continue;
-      }
-      const image = file.readImage(hdu, { allocate: (bytes) => new SharedArrayBuffer(bytes) });
+      const image = file.readImage(hdu, { inPlace: true, allocate: (bytes) => new SharedArrayBuffer(bytes) });
       if (!(image.data instanceof Float32Array)) {
         throw new CalibrationError(`expected float32 pixels in ${hdu.name}`, { file: path, hdu: hdu.index });
       }
       shapes.set(hdu.name, image.shape);
       images.set(hdu.name, image.data);
     }
-    if (!cached) {
-      if (cache.size >= CACHED_FILES) cache.delete(cache.keys().next().value as string);
-      cache.set(sha256, images);
-    }
     return {
+      keywords: {
+        CALKIND: header.string('CALKIND', ''),
+        TELE: header.string('TELE', ''),
+        CHIP: header.string('CHIP', ''),
+      },
+      tau: header.number('TAU', undefined),
       images,
       shapes,
-      tau: header.number('TAU', undefined),
-      entry: {
-        role: kind,
-        name: basename(path),
-        sha256,
-        why: `the directory's ${kind} for ${identity.tele} chip ${identity.chip}`,
-      },
     };
   } finally {
     file.close();

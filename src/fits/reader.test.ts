@@ -215,6 +215,27 @@ describe('truncated files', () => {
   });
 });
 
+describe('in place', () => {
+  it('makes pixels where the bytes of the file lie, after their checksum was verified', () => {
+    const pixels = Float32Array.from({ length: 12 }, (_, i) => i / 7);
+    const bytes = new Uint8Array(new SharedArrayBuffer(4 * 2880));
+    bytes.set(Buffer.concat(encodeFits([{}, { data: pixels, shape: [3, 4], name: 'MAP' }])).subarray(0, bytes.length));
+    const file = openFits(bytes, { name: 'map.fits' });
+    expect(file.inMemory).toBe(true);
+    const { data } = file.readImage('MAP', { inPlace: true });
+    expect(data).toEqual(pixels);
+    expect(data.buffer).toBe(bytes.buffer);
+    // The bytes are the file's no longer: whoever reads them again is told.
+    let error: unknown;
+    try {
+      openFits(bytes, { name: 'map.fits' }).readImage('MAP');
+    } catch (thrown) {
+      error = thrown;
+    }
+    expect(error).toMatchObject({ class: 'input', context: { file: 'map.fits', hdu: 1 } });
+  });
+});
+
 describe('images', () => {
   it('are read into the memory that the caller gives', () => {
     const path = join(folder, 'shared.fits');

@@ -21,6 +21,8 @@ export interface ReadOptions {
   readonly limits?: Partial<FitsLimits>;
   /** Accepts a last HDU whose data end early; missing pixels are zero and a warning says so. */
   readonly tolerateTruncated?: boolean;
+  /** For a file that is given as bytes: what errors call it. */
+  readonly name?: string;
 }
 
 export type HduKind = 'image' | 'bintable' | 'asciitable' | 'groups' | 'other';
@@ -74,6 +76,11 @@ export interface ImageOptions {
   readonly allocate?: (bytes: number) => ArrayBufferLike;
   /** False leaves BSCALE and BZERO alone: the stored numbers. Default true. */
   readonly scale?: boolean;
+  /**
+   * The file was opened from bytes that nobody needs any more: the pixels of a plain image are made where its bytes lie,
+   * which spares as much memory and its first touch. An image can then be read once.
+   */
+  readonly inPlace?: boolean;
 }
 
 const KINDS: readonly HduKind[] = ['image', 'image', 'bintable', 'asciitable', 'groups', 'other'];
@@ -87,7 +94,7 @@ const FIRST_PIECE = 10 * BLOCK_BYTES;
 export function openFits(source: string | Uint8Array, options: ReadOptions = {}): FitsFile {
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const codec = loadCodec();
-  const path = typeof source === 'string' ? source : undefined;
+  const path = typeof source === 'string' ? source : options.name;
   const bytes = typeof source === 'string' ? openSource(source) : memorySource(source);
   try {
     return new FitsFile(codec, path, inflate(codec, path, bytes, limits), limits, options);
@@ -144,6 +151,8 @@ function allocate(bytes: number, file: string | undefined): Uint8Array<ArrayBuff
 
 export class FitsFile {
   readonly path: string | undefined;
+  /** Whether its bytes are in memory: given so, or inflated. `path` is then a name for errors at most. */
+  readonly inMemory: boolean;
   readonly hdus: readonly Hdu[];
   /** What was tolerated: odd cards, bytes after the last HDU, missing padding. */
   readonly warnings: string[] = [];
@@ -163,6 +172,7 @@ export class FitsFile {
   ) {
     this.#codec = codec;
     this.path = path;
+    this.inMemory = source.view(0, 0) !== undefined;
     this.#source = source;
     this.limits = limits;
     this.#options = options;
@@ -326,9 +336,16 @@ export class FitsFile {
     const context = this.#context(hdu);
 
     // Where the file is on disk its bytes are read into the pixels' own memory and turned round in place.
-    const target = scaled ? allocate(hdu.dataBytes, this.path).buffer : this.#memory(hdu.dataBytes, options);
-    const bytes = new Uint8Array(target, 0, hdu.dataBytes);
     const inMemory = this.#source.view(hdu.dataOffset, hdu.dataPresent);
+    const whole = inMemory?.byteLength === hdu.dataBytes && inMemory.byteOffset % width === 0;
+    const bytes =
+      options.inPlace === true && !scaled && whole
+        ? inMemory
+        : new Uint8Array(
+            scaled ? allocate(hdu.dataBytes, this.path).buffer : this.#memory(hdu.dataBytes, options),
+            0,
+            hdu.dataBytes,
+          );
     if (inMemory === undefined) this.#source.read(hdu.dataOffset, bytes.subarray(0, hdu.dataPresent));
     const raw = inMemory ?? bytes.subarray(0, hdu.dataPresent);
     this.#verifyData(hdu, raw);
@@ -339,7 +356,7 @@ export class FitsFile {
     }
     check(this.#codec.swap(raw, present, width, flipSign, bytes), context);
     if (!scaled) {
-      const data = arrayOver(type, target, 0, count);
+      const data = arrayOver(type, bytes.buffer, bytes.byteOffset, count);
       return { data, type, shape, scaled, unit, blank: unflip(blank, flipSign ? zero : 0) };
     }
     const data = arrayOver(type, this.#memory(count * BYTES_OF[type], options), 0, count);

@@ -1,5 +1,4 @@
 /** The runner of the step from reads to rates: skip what is done, reduce, write; one exposure of one chip is one task. */
-import { closeSync, openSync } from 'node:fs';
 import { availableParallelism, freemem } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -11,7 +10,7 @@ import type { Identity } from '../core/product.js';
 import { didYouMean } from '../core/suggest.js';
 import { version } from '../core/version.js';
 import { checkParams, kernelNamed, openPool, runKernel } from '../engine/index.js';
-import { encodeFits, type FitsLimits, openFits } from '../fits/index.js';
+import { encodeFits, type FitsFile, type FitsLimits, openFits } from '../fits/index.js';
 import { apogee } from '../instruments/apogee/index.js';
 import { rampChainDescription } from '../stages/ramp/chain.js';
 import { type RampImages, rampLayout, reduceRamp } from '../stages/ramp/index.js';
@@ -113,15 +112,6 @@ const WANTED: Readonly<Record<RampOptions['reset'], readonly string[]>> = {
   'first-read': ['firstread'],
 };
 
-function rowsOf(task: RampTask): number {
-  const file = openFits(task.path, { verify: false, limits: task.limits });
-  try {
-    return rampLayout(file).rows;
-  } finally {
-    file.close();
-  }
-}
-
 async function summarise(result: Awaited<ReturnType<typeof reduceRamp>>): Promise<RampSummary> {
   const { rows, cols, dq } = result.images;
   const bits = 32;
@@ -153,12 +143,24 @@ let spare: RampImages | undefined;
 
 /** Reduces one exposure and writes its product, or finds it done. Throws what goes wrong. */
 async function reduceAndWrite(task: RampTask, store: Store): Promise<Omit<RampOutcome, 'file' | 'seconds'>> {
+  // Before anything else, so that a missing file is told as such, whatever else is wrong.
+  const raw = openFits(task.path, { verify: task.verify, limits: task.limits });
+  try {
+    return await reduceOpened(raw, task, store);
+  } finally {
+    raw.close();
+  }
+}
+
+async function reduceOpened(
+  raw: FitsFile,
+  task: RampTask,
+  store: Store,
+): Promise<Omit<RampOutcome, 'file' | 'seconds'>> {
   const options = rampOptions(task.options);
   const name = apogee.productName('2d', task.identity);
   const product = store.pathOf(name);
-  // Before anything else, so that a missing file is told as such, whatever else is wrong.
-  closeSync(openSyncNamed(task.path));
-  const rows = task.calib === undefined ? apogee.geometry.rows : rowsOf(task);
+  const rows = task.calib === undefined ? apogee.geometry.rows : rampLayout(raw).rows;
   const calibrations = await loadRampCalibrations(task.calib, apogee, task.identity, rows, WANTED[options.reset]);
   const figures = calibrations.entries.some(({ sha256 }) => sha256 === '') ? apogee.defaults(task.identity) : undefined;
   const recordOf = (sha256: string): ProductRecord => ({
@@ -181,12 +183,11 @@ async function reduceAndWrite(task: RampTask, store: Store): Promise<Omit<RampOu
   const images = spare;
   spare = undefined;
   const [result, hash] = await Promise.all([
-    reduceRamp(task.path, {
+    reduceRamp(raw, {
       instrument: apogee,
       identity: task.identity,
       calibrations,
       options,
-      fits: { verify: task.verify, limits: task.limits },
       control: task.control,
       diagnostics: task.diagnostics,
       images,
@@ -202,16 +203,6 @@ async function reduceAndWrite(task: RampTask, store: Store): Promise<Omit<RampOu
   await store.writeProduct(name, encodeFits(hdus), record);
   spare = result.images;
   return { status: 'done', product, summary, timings: result.report.timings, warnings: result.warnings };
-}
-
-/** Opens for reading with the errors of src/fits. */
-function openSyncNamed(path: string): number {
-  try {
-    return openSync(path, 'r');
-  } catch {
-    openFits(path).close(); // raises the typed error
-    throw new RetriableError('the file came and went', { file: path });
-  }
 }
 
 /** The compiled worker: the pool runs plain JavaScript, also when this file runs from its TypeScript source in tests. */

@@ -24,12 +24,23 @@ export async function hashHandle(
   each?: (piece: Uint8Array, offset: number) => void,
 ): Promise<FileHash> {
   const buffer = new Uint8Array(READ_BYTES);
+  return hashPieces(fs, file, () => buffer, each);
+}
+
+/** @param room where the piece at an offset goes; the reading ends where there is none, or at the end of the file */
+async function hashPieces(
+  fs: StoreFs,
+  file: FileHandle,
+  room: (offset: number) => Uint8Array,
+  each?: (piece: Uint8Array, offset: number) => void,
+): Promise<FileHash> {
   const hash = createHash('sha256');
   let bytes = 0;
   for (;;) {
-    const count = await fs.read(file, buffer, bytes);
+    const into = room(bytes);
+    const count = into.byteLength === 0 ? 0 : await fs.read(file, into, bytes);
     if (count === 0) return { sha256: hash.digest('hex'), bytes };
-    const piece = buffer.subarray(0, count);
+    const piece = into.subarray(0, count);
     each?.(piece, bytes);
     hash.update(piece);
     bytes += count;
@@ -56,20 +67,63 @@ const identity = (stats: BigIntStats): string =>
  */
 export async function hashFile(path: string, options: { fs?: StoreFs; remember?: boolean } = {}): Promise<FileHash> {
   const { fs = nodeFs, remember = true } = options;
+  return inspectFile(fs, path, remember, async (file, _size, known) => known ?? hashHandle(fs, file));
+}
+
+export interface ReadOnce extends FileHash {
+  /** The bytes that were hashed; undefined where the caller had no need of them. */
+  readonly data: Uint8Array | undefined;
+}
+
+/**
+ * Reads a whole input file and hashes it on the way: what is used is what was hashed, and each byte comes from the disk
+ * once. Errors as `hashFile`.
+ * @param allocate memory for so many bytes
+ * @param needed asked for a file that was hashed before in this process and has not changed since: whether its bytes are
+ *   wanted all the same
+ * @param mostBytes a larger file is refused unread
+ */
+export async function readHashed(
+  path: string,
+  options: {
+    readonly fs?: StoreFs;
+    readonly allocate: (bytes: number) => Uint8Array;
+    readonly needed: (sha256: string) => boolean;
+    readonly mostBytes: number;
+  },
+): Promise<ReadOnce> {
+  const { fs = nodeFs, allocate, needed, mostBytes } = options;
+  return inspectFile(fs, path, true, async (file, size, known): Promise<ReadOnce> => {
+    if (known !== undefined && !needed(known.sha256)) return { ...known, data: undefined };
+    if (size > mostBytes) {
+      throw new InputError(`expected a file of at most ${mostBytes} bytes, received ${size}`, { file: path });
+    }
+    const data = allocate(size);
+    const result = await hashPieces(fs, file, (offset) => data.subarray(offset, offset + READ_BYTES));
+    if (result.bytes !== size) throw new InputError('it changed while it was read', { file: path });
+    return { ...result, data };
+  });
+}
+
+/** Opens an input file, hands it to `work` with its size and what is known of it, and sees that it stayed the same. */
+async function inspectFile<T extends FileHash>(
+  fs: StoreFs,
+  path: string,
+  remember: boolean,
+  work: (file: FileHandle, size: number, known: FileHash | undefined) => Promise<T>,
+): Promise<T> {
   try {
     // Before open: opening a FIFO would wait for its writer.
     if (!(await fs.stat(path)).isFile()) throw new InputError('it is not a regular file', { file: path });
     const file = await fs.open(path, 'r');
     try {
       const before = await fs.fstat(file);
-      const known = remember ? seen.get(identity(before)) : undefined;
-      if (known !== undefined) return known;
-      const result = await hashHandle(fs, file);
+      const result = await work(file, Number(before.size), remember ? seen.get(identity(before)) : undefined);
       const after = await fs.fstat(file);
       if (identity(before) !== identity(after)) throw new InputError('it changed while it was read', { file: path });
       if (remember && BigInt(Date.now()) * 1_000_000n - after.ctimeNs > SETTLED_NS) {
         if (seen.size >= SEEN_MAX) seen.clear();
-        seen.set(identity(after), result);
+        seen.set(identity(after), { sha256: result.sha256, bytes: result.bytes });
       }
       return result;
     } finally {

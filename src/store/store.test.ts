@@ -13,6 +13,7 @@ import {
   openStore,
   type ProductRecord,
   productKey,
+  readHashed,
   verifyDirectory,
 } from './index.js';
 import { parseManifest, serializeManifest } from './manifest.js';
@@ -511,6 +512,41 @@ describe('verify', () => {
   it('a directory that is not there is an input error', async () => {
     expect(await failure(verifyDirectory(join(directory, 'no')).next())).toBeInstanceOf(InputError);
     expect(await failure(listTree(join(directory, 'no')))).toBeInstanceOf(InputError);
+  });
+});
+
+describe('readHashed', () => {
+  it('gives the bytes that it hashed, once for a file that is known, and none beyond the limit', async () => {
+    const path = join(directory, 'in');
+    const data = noise(3_000_000, 11);
+    await writeFile(path, data);
+    const allocate = (bytes: number) => new Uint8Array(bytes);
+    const settled: StoreFs = {
+      ...nodeFs,
+      fstat: async (file) => Object.assign(await nodeFs.fstat(file), { ctimeNs: 2n }),
+    };
+    const read = (needed: boolean, mostBytes = 1e9) =>
+      readHashed(path, { fs: settled, allocate, needed: () => needed, mostBytes });
+    expect(await failure(read(true, 2_999_999))).toMatchObject({ class: 'input', context: { file: path } });
+    const first = await read(false);
+    expect(first.sha256).toBe(sha256(data));
+    expect(Buffer.compare(first.data as Uint8Array, data)).toBe(0);
+    expect(await read(false)).toEqual({ sha256: sha256(data), bytes: data.length, data: undefined });
+    expect(Buffer.compare((await read(true)).data as Uint8Array, data)).toBe(0);
+  });
+
+  it('refuses a file that changes while it is read', async () => {
+    const path = join(directory, 'in');
+    const fs: StoreFs = {
+      ...nodeFs,
+      read: async (file, into, position) => {
+        await writeFile(path, 'longer than it was');
+        return nodeFs.read(file, into, position);
+      },
+    };
+    await writeFile(path, 'short');
+    const options = { fs, allocate: (bytes: number) => new Uint8Array(bytes), needed: () => true, mostBytes: 1e6 };
+    expect(String(await failure(readHashed(path, options)))).toMatch(/changed/);
   });
 });
 

@@ -124,7 +124,7 @@ export function rampLayout(file: FitsFile): RampLayout {
   }
   const stored = images.map((image) => image.hdu);
   const native: NativeImage[] = [];
-  let why = file.path === undefined ? 'the file is in memory' : '';
+  let why = file.inMemory ? 'the file is in memory' : '';
   if (/\.gz$/i.test(file.path ?? '')) why = 'the whole file is compressed';
   for (const image of images) {
     const made = nativeImage(image);

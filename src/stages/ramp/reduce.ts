@@ -107,14 +107,14 @@ export function chooseReads(
 
 /**
  * Reduces one exposure of one chip.
- * @param path the raw file
+ * @param raw path of the raw file, or the file where its headers have been read already; it is closed in any case
  * @throws InputError for a file that is no exposure or is damaged, AlgorithmError where no rate can be had,
  *   CalibrationError, UsageError
  */
-export async function reduceRamp(path: string, context: RampContext): Promise<RampResult> {
+export async function reduceRamp(raw: string | FitsFile, context: RampContext): Promise<RampResult> {
   const { instrument, options } = context;
   const firstUsed = (reads: number) => chooseReads(reads, options).first;
-  return withRamp(path, instrument, context.fits, firstUsed, async ({ file, layout, source, warnings, verify }) => {
+  return withRamp(raw, instrument, context.fits, firstUsed, async ({ file, layout, source, warnings, verify }) => {
     const chosen = chooseReads(layout.reads.length, options);
     const images = makeImages(layout.rows, instrument, context.diagnostics ?? true, context.images);
     const zero = sharedF32(chosen.count * 6);
@@ -202,7 +202,7 @@ const variances = new WeakMap<Float32Array, Float32Array>();
 async function varianceOf(noise: CalibrationMap): Promise<CalibrationMap> {
   let squared = variances.get(noise.data);
   if (squared === undefined) {
-    squared = sharedF32(noise.data.length);
+    squared = new Float32Array(sharedLarge(noise.data.byteLength));
     const cols = noise.data.length;
     await runKernel('square', { value: { data: noise.data, cols }, squared: { data: squared, cols } });
     variances.set(noise.data, squared);

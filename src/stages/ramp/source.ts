@@ -19,17 +19,19 @@ export interface RampSource {
 
 /**
  * Opens a raw file, hands its reads to `work` and closes it.
+ * @param from its path, or the file where it is open already; it is closed in any case
  * @param firstUsed the first read that will be used, from the number of reads
  * @throws InputError for a file that is no exposure, is damaged, lacks a read or has one twice
  */
 export async function withRamp<T>(
-  path: string,
+  from: string | FitsFile,
   instrument: Instrument,
   options: ReadOptions | undefined,
   firstUsed: (reads: number) => number,
   work: (source: RampSource) => Promise<T>,
 ): Promise<T> {
-  const file = openFits(path, options);
+  const file = typeof from === 'string' ? openFits(from, options) : from;
+  const path = file.path as string;
   let fd: number | undefined;
   try {
     const layout = rampLayout(file);
