@@ -116,8 +116,9 @@ struct Trimmed {
     n = hn::Add(n, hn::IfThenElseZero(good, hn::Set(d, 1.0f)));
   }
   // Add for differences of which none is missing. A missing one makes the sum NaN, and all has to be added again.
-  HWY_INLINE void AddGood(DF, VF v) {
-    sum = hn::Add(sum, v);
+  HWY_INLINE void AddGood(DF d, VF v) {
+    // The same sum from the unit that multiplies: the one that adds is busy with the largest and the smallest.
+    sum = HWY_NATIVE_FMA ? hn::MulAdd(v, hn::Set(d, 1.0f), sum) : hn::Add(sum, v);
     most = hn::Max(most, v);
     least = hn::Min(least, v);
   }
@@ -179,7 +180,7 @@ struct Sums {
 //
 //   f = L^-1 u:  f_k = u_k + r f_{k-1},  of ones: b_k = 1 + r b_{k-1} = (1 - r^k) / (1 - r)
 //   a'T^-1 u = r (sum f(a) f(u) - g s(a) s(u)),  s = sum r^k f_k = sum f_k - (1 - r) sum b_k f_k,
-//   g = (1 + r) / (b_m (1 + r^m)),  m = n + 1
+//   g = (1 + r) / (b_m (1 + r^m)),  m = n + 1,  s(1) = r b_n b_m / (1 + r)
 //
 // Every sum of b has positive terms only: nothing cancels as r goes to 1 (no photons), where x itself vanishes.
 struct Toeplitz {
@@ -191,15 +192,14 @@ struct Toeplitz {
 
 // What a forward sweep adds up, in one lane for each pixel.
 struct Sweep {
-  VF f, b, sumF, sumB, cross, ones, square;
+  VF f, b, sumF, cross, ones, square;
 
-  HWY_INLINE void Clear(DF d) { f = b = sumF = sumB = cross = ones = square = hn::Zero(d); }
+  HWY_INLINE void Clear(DF d) { f = b = sumF = cross = ones = square = hn::Zero(d); }
   template <bool kSquare>
   HWY_INLINE void Add(DF d, VF r, VF u) {
     f = hn::MulAdd(r, f, u);
     b = hn::MulAdd(r, b, hn::Set(d, 1.0f));
     sumF = hn::Add(sumF, f);
-    sumB = hn::Add(sumB, b);
     cross = hn::MulAdd(b, f, cross);
     ones = hn::MulAdd(b, b, ones);
     if constexpr (kSquare) square = hn::MulAdd(f, f, square);
@@ -208,9 +208,10 @@ struct Sweep {
 
 // The root r for x >= 0. 1/r is the larger root, which needs no subtraction.
 HWY_INLINE VF Root(DF d, VF x) {
-  const VF one = hn::Set(d, 1.0f);
-  const VF root = hn::Mul(hn::Sqrt(x), hn::Sqrt(hn::MulAdd(x, hn::Set(d, 0.25f), one)));
-  return hn::Div(one, hn::Add(one, hn::MulAdd(x, hn::Set(d, 0.5f), root)));
+  const VF one = hn::Set(d, 1.0f), half = hn::Mul(x, hn::Set(d, 0.5f));
+  const VF inner = hn::Sqrt(hn::MulAdd(half, half, x));  // sqrt(x + x^2 / 4): x / 2 where the square would overflow
+  const VF root = hn::IfThenElse(hn::Lt(x, hn::Set(d, 1e15f)), inner, half);
+  return hn::Div(one, hn::Add(one, hn::Add(half, root)));
 }
 
 // The sums of T^-1 from those of a sweep over an unbroken run of differences.
@@ -218,13 +219,14 @@ template <bool kSquare>
 HWY_INLINE void Close(DF d, VF r, const Sweep& sweep, Toeplitz& run, Sums& sums) {
   const VF one = hn::Set(d, 1.0f), rest = hn::Sub(one, r);
   const VF bm = hn::MulAdd(r, sweep.b, one), rm = hn::NegMulAdd(rest, bm, one);
-  const VF gamma = hn::Div(hn::Add(one, r), hn::Mul(bm, hn::Add(one, rm)));
-  const VF s = hn::NegMulAdd(rest, sweep.cross, sweep.sumF), t = hn::NegMulAdd(rest, sweep.ones, sweep.sumB);
-  const VF scaled = hn::Mul(gamma, s);
-  sums.ones = hn::Mul(r, hn::NegMulAdd(hn::Mul(gamma, t), t, sweep.ones));
-  sums.cross = hn::Mul(r, hn::NegMulAdd(scaled, t, sweep.cross));
+  const VF s = hn::NegMulAdd(rest, sweep.cross, sweep.sumF), rb = hn::Mul(r, sweep.b);
+  const VF perRm = hn::Div(one, hn::Add(one, rm)), gt = hn::Mul(rb, perRm);  // g t = r b_n / (1 + r^m), t = s(1)
+  const VF onePlus = hn::Add(one, r), t = hn::Div(hn::Mul(rb, bm), onePlus);
+  sums.ones = hn::Mul(r, hn::NegMulAdd(gt, t, sweep.ones));
+  sums.cross = hn::Mul(r, hn::NegMulAdd(gt, s, sweep.cross));
   VF all = sums.cross;
   if constexpr (kSquare) {
+    const VF scaled = hn::Mul(hn::Div(hn::Mul(onePlus, perRm), bm), s);
     sums.square = hn::Mul(r, hn::NegMulAdd(scaled, s, sweep.square));
     all = hn::Add(all, sums.square);
   }
@@ -251,7 +253,7 @@ HWY_NOINLINE void BrokenSums(DF d, Planes in, int64_t planes, VF r, VF start, Su
     sums.ones = hn::Add(sums.ones, hn::IfThenElseZero(where, part.ones));
     sums.cross = hn::Add(sums.cross, hn::IfThenElseZero(where, part.cross));
     if constexpr (kSquare) sums.square = hn::Add(sums.square, hn::IfThenElseZero(where, part.square));
-    for (VF* v : {&sweep.f, &sweep.b, &sweep.sumF, &sweep.sumB, &sweep.cross, &sweep.ones, &sweep.square}) {
+    for (VF* v : {&sweep.f, &sweep.b, &sweep.sumF, &sweep.cross, &sweep.ones, &sweep.square}) {
       *v = hn::IfThenZeroElse(where, *v);
     }
   };
@@ -263,7 +265,7 @@ HWY_NOINLINE void BrokenSums(DF d, Planes in, int64_t planes, VF r, VF start, Su
     if (!hn::AllFalse(d, ends)) close(ends);
     sweep.Add<kSquare>(d, r, hn::IfThenZeroElse(gap, u));
     if (!hn::AllFalse(d, gap)) {  // as if it were not there
-      for (VF* v : {&sweep.f, &sweep.b, &sweep.sumF, &sweep.sumB, &sweep.cross, &sweep.ones, &sweep.square}) {
+      for (VF* v : {&sweep.f, &sweep.b, &sweep.sumF, &sweep.cross, &sweep.ones, &sweep.square}) {
         *v = hn::IfThenZeroElse(gap, *v);
       }
     }
@@ -298,17 +300,6 @@ HWY_INLINE void WholeSums(DF d, Planes in, int64_t planes, const VF* x, const VF
   for (int g = 0; g < G; g++) {
     Close<kSquare>(d, r[g], sweep[g], ramp[g], sums[g]);
     sums[g].good = hn::Set(d, static_cast<float>(planes));
-  }
-}
-
-// The sums of G registers of pixels, whole ramps or not.
-template <bool kSquare, int G>
-HWY_INLINE void FitSums(DF d, Planes in, int64_t planes, const VF* x, const VF* start, Ahead& ahead, Sums* sums) {
-  Toeplitz ramp[G];
-  WholeSums<kSquare, false, G>(d, in, planes, x, start, nullptr, ahead, ramp, sums);
-  for (int g = 0; g < G; g++) {
-    if (HWY_LIKELY(hn::AllTrue(d, ramp[g].complete))) continue;
-    BrokenSums<kSquare>(d, {in.data + g * kLanes, in.stride}, planes, ramp[g].r, start[g], sums[g]);
   }
 }
 

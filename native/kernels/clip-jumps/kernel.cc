@@ -20,6 +20,18 @@ using namespace rampline::clip_jumps;  // NOLINT: the generated ports and parame
 constexpr float kMissing = std::numeric_limits<float>::quiet_NaN();
 constexpr float kIqrOfSigma = 1.34896f;  // interquartile range of a normal distribution with sigma 1
 
+using Count = hn::Vec<hn::RebindToSigned<DF>>;
+
+// One more where the mask is set: a masked add where there is one, elsewhere the mask itself is -1.
+HWY_INLINE Count CountOne(DF d, hn::Mask<DF> where, Count count) {
+  const hn::RebindToSigned<DF> di;
+#if HWY_TARGET <= HWY_AVX3
+  return hn::IfThenElse(hn::RebindMask(di, where), hn::Add(count, hn::Set(di, 1)), count);
+#else
+  return hn::Sub(count, hn::BitCast(di, hn::VecFromMask(d, where)));
+#endif
+}
+
 // Sorts n registers in each lane: Batcher's merge exchange (Knuth, The Art of Computer Programming 3, 5.2.2 M).
 void SortLanes(DF d, float* v, int64_t n) {
   const auto exchange = [&](int64_t i, int64_t j) HWY_ATTR {
@@ -32,8 +44,8 @@ void SortLanes(DF d, float* v, int64_t n) {
   for (int64_t p = top; p > 0; p /= 2) {
     int64_t q = top, r = 0, step = p;
     for (;;) {
-      for (int64_t i = 0; i + step < n; i++) {
-        if ((i & p) == r) exchange(i, i + step);
+      for (int64_t run = r; run + step < n; run += 2 * p) {  // the i with i & p = r
+        for (int64_t i = run; i < std::min(run + p, n - step); i++) exchange(i, i + step);
       }
       if (q == p) break;
       step = q - p;
@@ -72,13 +84,14 @@ class Clipper {
     Trimmed all[G];
     AddPlanes<G>(d, in, diffs_.planes, ahead_, all);
     // The range that just keeps the largest difference, with a margin for rounding, laid around the mean.
-    VF low[G], high[G], below[G], above[G];
+    VF low[G], high[G];
+    Count below[G], above[G];
     for (int g = 0; g < G; g++) {
       const VF mean = hn::Div(all[g].sum, hn::Max(all[g].n, one));
       const VF half = hn::Mul(hn::Sub(all[g].most, mean), hn::Set(d, 0.5f * 1.001f * kIqrOfSigma / sigmas_));
       low[g] = hn::Sub(mean, half);
       high[g] = hn::Add(mean, half);
-      below[g] = above[g] = zero;
+      below[g] = above[g] = hn::Zero(hn::RebindToSigned<DF>());
     }
     const float* plane = in.data;
     for (int64_t k = 0; k < diffs_.planes; k++, plane += in.stride) {
@@ -86,8 +99,8 @@ class Clipper {
 #pragma GCC unroll 4
       for (int g = 0; g < G; g++) {
         const VF v = hn::LoadU(d, plane + g * kLanes);
-        below[g] = hn::Add(below[g], hn::IfThenElseZero(hn::Le(v, low[g]), one));
-        above[g] = hn::Add(above[g], hn::IfThenElseZero(hn::Ge(v, high[g]), one));
+        below[g] = CountOne(d, hn::Le(v, low[g]), below[g]);
+        above[g] = CountOne(d, hn::Ge(v, high[g]), above[g]);
       }
     }
     for (int g = 0; g < G; g++) {
@@ -97,7 +110,7 @@ class Clipper {
       // A quartile lies between the values of ranks floor and ceil of (n - 1)/4 from its end; the outer one suffices when
       // ranks 0 .. ceil are all beyond the bound.
       const VF need = hn::Add(hn::Ceil(hn::Mul(hn::Sub(all[g].n, one), hn::Set(d, 0.25f))), one);
-      const auto wide = hn::And(hn::And(hn::Ge(below[g], need), hn::Ge(above[g], need)), hn::Lt(low[g], high[g]));
+      const auto wide = hn::And(hn::Ge(hn::ConvertTo(d, hn::Min(below[g], above[g])), need), hn::Lt(low[g], high[g]));
       const auto ask = hn::AndNot(wide, hn::Gt(all[g].n, hn::Set(d, 2.0f)));
       if (HWY_LIKELY(hn::AllFalse(d, ask))) continue;
       uint8_t bits[8] = {};
@@ -121,9 +134,11 @@ class Clipper {
     Trimmed all;
     all.Clear(d);
     for (int64_t k = 0; k < planes; k++) {
-      float* packed = pack_ + k * kLanes;
-      for (int i = 0; i < kLanes; i++) packed[i] = waitingDiffs_[i][k * diffs_.planeStride];
-      const VF v = hn::Load(d, packed);
+      for (int i = 0; i < kLanes; i++) pack_[k * kLanes + i] = waitingDiffs_[i][k * diffs_.planeStride];
+    }
+    // In a loop of its own: a register loaded right after the writes of its parts would wait for them.
+    for (int64_t k = 0; k < planes; k++) {
+      const VF v = hn::Load(d, pack_ + k * kLanes);
       all.Add(d, v);
       hn::Store(hn::IfThenElse(hn::Eq(v, v), v, infinity), d, sorted_ + k * kLanes);
     }
