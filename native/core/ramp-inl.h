@@ -220,13 +220,13 @@ HWY_INLINE void Close(DF d, VF r, const Sweep& sweep, Toeplitz& run, Sums& sums)
   const VF one = hn::Set(d, 1.0f), rest = hn::Sub(one, r);
   const VF bm = hn::MulAdd(r, sweep.b, one), rm = hn::NegMulAdd(rest, bm, one);
   const VF s = hn::NegMulAdd(rest, sweep.cross, sweep.sumF), rb = hn::Mul(r, sweep.b);
-  const VF perRm = hn::Div(one, hn::Add(one, rm)), gt = hn::Mul(rb, perRm);  // g t = r b_n / (1 + r^m), t = s(1)
-  const VF onePlus = hn::Add(one, r), t = hn::Div(hn::Mul(rb, bm), onePlus);
+  const VF perRm = Reciprocal(d, hn::Add(one, rm)), gt = hn::Mul(rb, perRm);  // g t = r b_n / (1 + r^m), t = s(1)
+  const VF onePlus = hn::Add(one, r), t = hn::Mul(hn::Mul(rb, bm), Reciprocal(d, onePlus));
   sums.ones = hn::Mul(r, hn::NegMulAdd(gt, t, sweep.ones));
   sums.cross = hn::Mul(r, hn::NegMulAdd(gt, s, sweep.cross));
   VF all = sums.cross;
   if constexpr (kSquare) {
-    const VF scaled = hn::Mul(hn::Div(hn::Mul(onePlus, perRm), bm), s);
+    const VF scaled = hn::Mul(hn::Mul(hn::Mul(onePlus, perRm), Reciprocal(d, bm)), s);
     sums.square = hn::Mul(r, hn::NegMulAdd(scaled, s, sweep.square));
     all = hn::Add(all, sums.square);
   }
