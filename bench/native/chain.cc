@@ -245,8 +245,13 @@ class FusedLoop {
     VF photons[G];
     for (int g = 0; g < G; g++) photons[g] = noise[g].Photons(d, rate[g]);
     Sums sums[G];
-    FitSums<true, G>(d, {diffs, G * kLanes}, planes_, photons, rate, ahead, sums);
+    const Planes in = {diffs, G * kLanes};
+    Toeplitz ramp[G];
+    WholeSums<true, false, G>(d, in, planes_, photons, rate, nullptr, ahead, ramp, sums);
     for (int g = 0; g < G; g++) {
+      if (HWY_UNLIKELY(!hn::AllTrue(d, ramp[g].complete))) {  // a ramp without a gap gets the same bits again
+        BrokenSums<true>(d, {in.data + g * kLanes, in.stride}, planes_, ramp[g].r, rate[g], sums[g]);
+      }
       const VF perOnes = Reciprocal(d, hn::Max(sums[g].ones, hn::Set(d, kTiny)));
       const VF change = hn::Mul(sums[g].cross, perOnes);
       const VF chi2 =
