@@ -765,7 +765,7 @@ class Bench {
     const auto reader = source_->MakeReader();
     for (int i = 0; i < kSamples; i++) {
       const int64_t y = (2 * i + 1) * rows / (2 * kSamples);
-      Need(reader->Read(y, row, stride), "decode");
+      Need(reader->Read(y, source_->cols(), row, stride), "decode");
       show(row, y);
       for (int s = 0; s < 2; s++) {
         const GlobalFns& fns = steps[s]->kernel->global;
@@ -774,7 +774,7 @@ class Bench {
     }
     for (int round = 0; round < kRounds; round++) {
       for (int64_t y = 0; y < rows; y++) {
-        Need(reader->Read(y, row, stride), "decode");
+        Need(reader->Read(y, source_->cols(), row, stride), "decode");
         show(row, y);
         for (int s = 0; s < 2; s++) {
           Need(steps[s]->kernel->global.gather(calls[s], states[s].get()), steps[s]->kernel->name);

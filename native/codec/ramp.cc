@@ -218,14 +218,14 @@ class RampReader final : public RowReader {
     if (!source.compressed()) lines_.resize(source.layout().images.size() * static_cast<size_t>(source.cols()));
   }
 
-  Status Read(int64_t row, uint16_t* out, int64_t planeStride) override;
+  Status Read(int64_t row, int64_t cols, uint16_t* out, int64_t planeStride) override;
 
  private:
   Status Load(int64_t row);
   Status LoadImage(size_t index, int64_t from, int64_t to, size_t* used, bool sum);
   Status Fetch(size_t index, int64_t offset, int64_t bytes, size_t at, bool sum);
-  void ReadPlain(size_t index, int64_t row, int32_t* out) const;
-  Status ReadCompressed(int64_t row, uint16_t* out, int64_t planeStride);
+  void ReadPlain(size_t index, int64_t row, size_t cols, int32_t* out) const;
+  Status ReadCompressed(int64_t row, size_t cols, uint16_t* out, int64_t planeStride);
   void Reserve(size_t bytes);
 
   RampSource& source_;
@@ -309,25 +309,23 @@ Status RampReader::Load(int64_t row) {
   return Ok();
 }
 
-void RampReader::ReadPlain(size_t index, int64_t row, int32_t* out) const {
+void RampReader::ReadPlain(size_t index, int64_t row, size_t cols, int32_t* out) const {
   const RampLayout& layout = source_.layout();
   const uint8_t* in = bytes_.data() + rowBytes_[index][static_cast<size_t>(row - from_)];
-  const auto n = static_cast<size_t>(layout.cols);
   if (layout.images[index].bytesPerPixel == 2) {
-    for (size_t x = 0; x < n; x++) out[x] = static_cast<int16_t>(in[2 * x] << 8 | in[2 * x + 1]);
+    for (size_t x = 0; x < cols; x++) out[x] = static_cast<int16_t>(in[2 * x] << 8 | in[2 * x + 1]);
   } else {
-    for (size_t x = 0; x < n; x++) out[x] = static_cast<int32_t>(BigEndian(in + 4 * x, 4));
+    for (size_t x = 0; x < cols; x++) out[x] = static_cast<int32_t>(BigEndian(in + 4 * x, 4));
   }
 }
 
-Status RampReader::ReadCompressed(int64_t row, uint16_t* out, int64_t planeStride) {
+Status RampReader::ReadCompressed(int64_t row, size_t cols, uint16_t* out, int64_t planeStride) {
   const RampLayout& layout = source_.layout();
   for (size_t i = 0; i < tiles_.size(); i++) {
     tiles_[i].data = bytes_.data() + rowBytes_[i][static_cast<size_t>(row - from_)];
     tiles_[i].bytes = static_cast<size_t>(source_.tiles(i)[static_cast<size_t>(row)].bytes);
     tiles_[i].bytepix = layout.images[i].bytesPerPixel;
   }
-  const auto cols = static_cast<size_t>(layout.cols);
   const auto stride = static_cast<size_t>(planeStride);
   Status status = lanes_.Begin(tiles_, layout.images[0].blockSize);
   if (status.ok()) {
@@ -348,14 +346,14 @@ Status RampReader::ReadCompressed(int64_t row, uint16_t* out, int64_t planeStrid
   return status;
 }
 
-Status RampReader::Read(int64_t row, uint16_t* out, int64_t planeStride) {
+Status RampReader::Read(int64_t row, int64_t wanted, uint16_t* out, int64_t planeStride) {
+  const auto cols = static_cast<size_t>(wanted);
   if (row < from_ || row >= to_) {
     if (Status s = Load(row); !s.ok()) return s;
   }
-  if (source_.compressed()) return ReadCompressed(row, out, planeStride);
+  if (source_.compressed()) return ReadCompressed(row, cols, out, planeStride);
   const RampLayout& layout = source_.layout();
-  const auto cols = static_cast<size_t>(layout.cols);
-  for (size_t i = 0; i < layout.images.size(); i++) ReadPlain(i, row, lines_.data() + i * cols);
+  for (size_t i = 0; i < layout.images.size(); i++) ReadPlain(i, row, cols, lines_.data() + i * cols);
   const size_t first = layout.differences ? 1 : 0;
   for (size_t k = first; k < layout.images.size(); k++) {
     uint16_t* read = out + static_cast<int64_t>(k - first) * planeStride;

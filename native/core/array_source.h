@@ -22,9 +22,9 @@ class ArraySource final : public RowSource {
   class Reader final : public RowReader {
    public:
     explicit Reader(const View<const uint16_t>& reads) : reads_(reads) {}
-    Status Read(int64_t row, uint16_t* out, int64_t planeStride) override {
+    Status Read(int64_t row, int64_t cols, uint16_t* out, int64_t planeStride) override {
       for (int64_t k = 0; k < reads_.planes; k++) {
-        std::memcpy(out + k * planeStride, reads_.at(k, row), static_cast<size_t>(reads_.cols) * sizeof(uint16_t));
+        std::memcpy(out + k * planeStride, reads_.at(k, row), static_cast<size_t>(cols) * sizeof(uint16_t));
       }
       return Ok();
     }

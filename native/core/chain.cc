@@ -78,7 +78,7 @@ class Run {
   Status SecondPass();
   // Calls fn(worker, firstRow, lastRow) for groups of rows on all threads; the first error of the lowest row wins.
   Status Parallel(const std::function<Status(Worker&, int64_t, int64_t)>& fn);
-  Status ReadRow(Worker& worker, int64_t row);
+  Status ReadRow(Worker& worker, int64_t row, int64_t cols);
   void PointSourceAt(Worker& worker, uint16_t* row, int64_t planeStride, int64_t cols);
   void PointSourceAtRow(Worker& worker, const Worker& decoded);
   void PointSourceAtCube(Worker& worker, int64_t row);
@@ -254,9 +254,10 @@ Status Run::Parallel(const std::function<Status(Worker&, int64_t, int64_t)>& fn)
   return Ok();
 }
 
-Status Run::ReadRow(Worker& worker, int64_t row) {
+Status Run::ReadRow(Worker& worker, int64_t row, int64_t cols) {
   uint64_t since = Now();
-  const Status status = worker.reader->Read(row, reinterpret_cast<uint16_t*>(worker.sourceRow.get()), sourceStride_);
+  const Status status =
+      worker.reader->Read(row, cols, reinterpret_cast<uint16_t*>(worker.sourceRow.get()), sourceStride_);
   Mark(worker, decodeSlot_, &since);
   return status;
 }
@@ -358,7 +359,7 @@ Status Run::FirstPass() {
   for (int64_t i = 0; i < samples; i++) {
     const int64_t row = (2 * i + 1) * rows_ / (2 * samples);
     if (sourced) {
-      if (Status s = ReadRow(first, row); !s.ok()) return s;
+      if (Status s = ReadRow(first, row, chain_.source->cols()); !s.ok()) return s;
     }
     for (Worker& worker : workers_) {
       if (sourced) PointSourceAtRow(worker, first);
@@ -381,7 +382,7 @@ Status Run::FirstPass() {
     const Status gathered = Parallel([&](Worker& worker, int64_t from, int64_t to) -> Status {
       for (int64_t row = from; row < to; row++) {
         if (sourced) {
-          if (Status s = ReadRow(worker, row); !s.ok()) return s;
+          if (Status s = ReadRow(worker, row, chain_.source->cols()); !s.ok()) return s;
           PointSourceAtRow(worker, worker);
         }
         if (Status s = GatherRow(worker, row); !s.ok()) return s;
@@ -459,6 +460,8 @@ Status Run::SecondPass() {
   const bool any = std::any_of(plan_.loops.begin(), plan_.loops.end(), [](const auto& loop) { return !loop.global; });
   if (!any || chain_.options.cols == 0) return Ok();
   const int64_t regionRows = chain_.options.rows;
+  // The first pass has seen every row to its end; what lies beyond the region is then not decoded again.
+  const int64_t cols = chain_.source == nullptr ? 0 : plan_.needsFirstPass ? cubeCols_ : chain_.source->cols();
   return Parallel([&](Worker& worker, int64_t from, int64_t to) -> Status {
     for (int64_t row = from; row < std::min(to, regionRows); row++) {
       worker.ahead = {};
@@ -469,7 +472,7 @@ Status Run::SecondPass() {
                           reinterpret_cast<const char*>(CubeRow(row + 2))};
         }
       } else if (chain_.source != nullptr) {
-        if (Status s = ReadRow(worker, row); !s.ok()) return s;
+        if (Status s = ReadRow(worker, row, cols); !s.ok()) return s;
         PointSourceAtRow(worker, worker);
       }
       if (Status s = RunBlocks(worker, row); !s.ok()) return s;

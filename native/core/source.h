@@ -14,8 +14,9 @@ namespace rampline {
 class RowReader {
  public:
   virtual ~RowReader() = default;
-  // Writes row `row` of every read: read k starts at out + k * planeStride, RowSource::cols() values each.
-  virtual Status Read(int64_t row, uint16_t* out, int64_t planeStride) = 0;
+  // Writes the first `cols` values of row `row` of every read: read k starts at out + k * planeStride. Damage is looked for
+  // in what is asked for; only with all RowSource::cols() is a row known to be whole.
+  virtual Status Read(int64_t row, int64_t cols, uint16_t* out, int64_t planeStride) = 0;
 };
 
 class RowSource {
