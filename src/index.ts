@@ -16,7 +16,7 @@
 export { loadRampCalibrations, type RampCalibrations } from './calib/ramp.js';
 export * from './core/errors.js';
 export { DQ, DQ_BITS } from './core/generated/dq.js';
-export type { Chip, Identity, Instrument, ProvenanceEntry, Telescope } from './core/product.js';
+export type { Identity, Instrument, ProvenanceEntry } from './core/product.js';
 export { version } from './core/version.js';
 export {
   type BoundArray,
@@ -30,7 +30,7 @@ export {
 } from './engine/index.js';
 export { encodeFits, type FitsFile, type FitsLimits, type HduInput, Header, openFits } from './fits/index.js';
 export { apogee } from './instruments/apogee/index.js';
-export { buildOneOverF, type OneOverFCalibration, type OneOverFRequest } from './night/calib.js';
+export { type BuildOutcome, type BuildRequest, buildCalibration } from './night/calib.js';
 export { type Comparison, diff, type ProductDiff } from './night/diff.js';
 export { examine, type Finding } from './night/doctor.js';
 export { type Inspection, inspect } from './night/inspect.js';

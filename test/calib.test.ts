@@ -1,9 +1,10 @@
 // The 1/f calibration as a user makes and uses it: darks, calib build, ramp --calib.
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import * as api from '../src/index.js';
+import { BUILDERS } from '../src/night/builders/index.js';
 import { fitOneOverF } from '../src/stages/ramp/index.js';
 import { rampline } from './cli.js';
 
@@ -29,26 +30,35 @@ beforeAll(() => {
     simulate(darks, '--type', 'dark', '--exposure', exposure, '--reads', '12', '--chips', 'ab');
 });
 
+it('help names every kind that can be built', () => {
+  const { stdout } = rampline(['calib', 'build', '--help']);
+  for (const { word, summary } of BUILDERS) expect(stdout).toContain(`  ${word.padEnd(16)} ${summary}\n`);
+});
+
 describe('calib build one-over-f', () => {
   it('fits each detector among the darks, and not twice', () => {
     const first = build(darks, '-o', calib);
     expect(first.code).toBe(0);
     expect(first.reply.calibrations).toMatchObject([
-      { tele: 'apo', chip: 'a', darks: 2, status: 'done', file: join(calib, 'oneoverf-apo-a.fits') },
-      { tele: 'apo', chip: 'b', darks: 2, status: 'done', file: join(calib, 'oneoverf-apo-b.fits') },
+      { kind: 'oneoverf', tele: 'apo', chip: 'a', inputs: 2, status: 'done', grade: 'pass' },
+      { kind: 'oneoverf', tele: 'apo', chip: 'b', inputs: 2, status: 'done', grade: 'pass' },
     ]);
-    for (const { explained } of first.reply.calibrations)
-      for (const part of explained) expect(part).toBeGreaterThan(0.7);
+    const files: string[] = first.reply.calibrations.map(({ file }: { file: string }) => file);
+    for (const [i, chip] of ['a', 'b'].entries())
+      expect(basename(files[i]!)).toMatch(new RegExp(`^oneoverf-apo-${chip}-60857-[0-9a-f]{8}\\.fits$`));
+    for (const { facts } of first.reply.calibrations)
+      for (const part of facts.explained) expect(part).toBeGreaterThan(0.7);
     const states = (...args: string[]) =>
       build(...args, '-o', calib).reply.calibrations.map(({ status }: { status: string }) => status);
     expect(states(darks)).toEqual(['skipped', 'skipped']);
     expect(states(darks, '--force')).toEqual(['done', 'done']);
-    // Other darks make another calibration of the same name.
-    expect(states(join(darks, 'apR-b-52950008.apz'))).toEqual(['done']);
-    expect(states(darks)).toEqual(['skipped', 'done']);
+    // Other darks make another calibration beside it.
+    const one = build(join(darks, 'apR-b-52950008.apz'), '-o', join(base, 'one')).reply.calibrations[0];
+    expect(one.status).toBe('done');
+    expect(basename(one.file)).not.toBe(basename(files[1]!));
     expect(rampline(['verify', calib]).code).toBe(0);
-    const file = api.openFits(join(calib, 'oneoverf-apo-b.fits'));
-    expect(file.hdu(0).header.number('NDARK', 0)).toBe(2);
+    const file = api.openFits(files[1]!);
+    expect(file.hdu(0).header.number('NINPUT', 0)).toBe(2);
     expect(file.readTable('PROVENANCE').column('NAME').values).toEqual(['apR-b-52950008.apz', 'apR-b-52950009.apz']);
     file.close();
   });
@@ -78,7 +88,8 @@ describe('calib build one-over-f', () => {
       return { sha256: at < 0 ? undefined : column('SHA256')[at], scatter };
     };
     const weighted = reduce('weighted', calib);
-    expect(weighted.sha256).toBe((await api.hashFile(join(calib, 'oneoverf-apo-a.fits'))).sha256);
+    const made = readdirSync(calib).find((name) => name.startsWith('oneoverf-apo-a') && name.endsWith('.fits'))!;
+    expect(weighted.sha256).toBe((await api.hashFile(join(calib, made))).sha256);
     const off = reduce('off', calib, '--off', 'subtract-one-over-f');
     const columns = reduce('columns', without);
     expect(columns.sha256).toBeUndefined();
@@ -117,7 +128,6 @@ describe('calib build one-over-f', () => {
     const dark = (path: string) => ({
       path,
       identity: api.apogee.identify(path.slice(path.lastIndexOf('/') + 1))!,
-      source: { role: 'dark', name: path, sha256: '', why: '' },
     });
     const [a, b] = ['a', 'b'].map((chip) => dark(join(darks, `apR-${chip}-52950008.apz`)));
     await expect(fitOneOverF([a!, b!], api.apogee)).rejects.toThrow(

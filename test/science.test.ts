@@ -152,12 +152,12 @@ beforeAll(async () => {
     [8, 9].map((exposure) => simulate({ type: 'dark', exposure, reads: 12, rows: 512, truth: false }, 'darks')),
   );
   weights = join(base, 'weights');
-  await api.buildOneOverF({ files: darks.map(({ path }) => path), output: weights });
+  await api.buildCalibration({ word: 'one-over-f', files: darks.map(({ path }) => path), output: weights });
 });
 
 /** Calibrations of an exposure, with the weights. */
 async function withWeights(exposure: Exposure): Promise<Exposure> {
-  await api.buildOneOverF({ files: [join(base, 'darks')], output: exposure.calib });
+  await api.buildCalibration({ word: 'one-over-f', files: [join(base, 'darks')], output: exposure.calib });
   return exposure;
 }
 

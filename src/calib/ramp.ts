@@ -13,7 +13,7 @@
  *   firstread     OFFSET [DN]                          optional: offset of the first read alone
  *   oneoverf      WEIGHTS                              optional: without it the windowed reference columns are used
  */
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { CalibrationError, RetriableError } from '../core/errors.js';
 import type { Identity, Instrument, ProvenanceEntry } from '../core/product.js';
@@ -77,6 +77,7 @@ interface LoadedFile extends Contents {
  * The calibrations for one chip.
  * @param directory where the files are; undefined for the instrument's figures
  * @param wanted kinds that the caller's options cannot do without, beyond the required ones
+ * @param lenient the instrument's figure stands in for a required map that is missing: for building that very map
  * @throws CalibrationError listing every missing file at once, or naming a file of another detector or kind
  */
 export async function loadRampCalibrations(
@@ -85,6 +86,7 @@ export async function loadRampCalibrations(
   identity: Pick<Identity, 'tele' | 'chip'>,
   rows = instrument.geometry.rows,
   wanted: readonly string[] = [],
+  lenient = false,
 ): Promise<RampCalibrations> {
   const { cols } = instrument.geometry;
   if (directory === undefined) {
@@ -107,8 +109,15 @@ export async function loadRampCalibrations(
       ],
     };
   }
-  const pathOf = (kind: string) => join(directory, `${kind}-${identity.tele}-${identity.chip}.fits`);
-  const required = ['gain', 'readnoise', 'saturation', ...wanted];
+  const names = readdirSync(directory).sort();
+  const pathOf = (kind: string) => {
+    const start = `${kind}-${identity.tele}-${identity.chip}`;
+    const found = names.findLast(
+      (name) => name.endsWith('.fits') && (name === `${start}.fits` || name.startsWith(`${start}-`)),
+    );
+    return join(directory, found ?? `${start}.fits`);
+  };
+  const required = [...(lenient ? [] : ['gain', 'readnoise', 'saturation']), ...wanted];
   const missing = required.filter((kind) => !existsSync(pathOf(kind)));
   if (missing.length > 0) {
     throw new CalibrationError(
@@ -139,9 +148,14 @@ export async function loadRampCalibrations(
     }
     return { data, rows, cols, rowStride: cols };
   };
-  const gain = (await load('gain')) as LoadedFile;
-  const readNoise = (await load('readnoise')) as LoadedFile;
-  const saturation = (await load('saturation')) as LoadedFile;
+  const figures = instrument.defaults(identity);
+  const mapOr = async (kind: string, name: string, figure: number): Promise<CalibrationMap> => {
+    const file = await load(kind);
+    return file === undefined ? constant(figure, rows, cols) : map(file, name);
+  };
+  const gain = await mapOr('gain', 'GAIN', figures.gainElectronsPerDn);
+  const readNoise = await mapOr('readnoise', 'READNOISE', figures.readNoiseDn);
+  const saturation = await mapOr('saturation', 'SATURATION', figures.saturationDn);
   const linearity = await load('linearity');
   const reset = wanted.includes('resetanomaly') ? await load('resetanomaly') : undefined;
   const first = wanted.includes('firstread') ? await load('firstread') : undefined;
@@ -150,9 +164,9 @@ export async function loadRampCalibrations(
     throw new CalibrationError('expected the keyword TAU to be a positive number of reads', { file: reset.entry.name });
   }
   return {
-    gain: map(gain, 'GAIN'),
-    readNoise: map(readNoise, 'READNOISE'),
-    saturation: map(saturation, 'SATURATION'),
+    gain,
+    readNoise,
+    saturation,
     saturationFraction: SATURATION_FRACTION,
     ...(linearity && {
       linearity: { c2: map(linearity, 'C2'), c3: map(linearity, 'C3'), limit: map(linearity, 'LIMIT') },

@@ -9,11 +9,11 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
 import { DQ, DQ_BITS } from '../core/generated/dq.js';
-import type { Chip, Telescope } from '../core/product.js';
 import { KERNELS, runKernel } from '../engine/index.js';
 import { type FitsFile, openFits } from '../fits/index.js';
+import type { Chip, Telescope } from '../instruments/apogee/index.js';
 import { apogee } from '../instruments/apogee/index.js';
-import { buildOneOverF } from '../night/calib.js';
+import { buildCalibration } from '../night/calib.js';
 import { asRamplineError } from '../night/failure.js';
 import { type RampOutcome, ramp } from '../night/ramp.js';
 import { planExposure, simulateExposure } from '../simulate/index.js';
@@ -223,10 +223,16 @@ async function demo(options: DemoOptions): Promise<void> {
     darks.push(dark.file);
   }
   const calib = join(base, 'raw', 'calib');
-  const weights = await buildOneOverF({ files: darks, output: calib, threads: availableParallelism() });
-  const what = weights.flatMap(({ chip, explained }) =>
-    explained === undefined ? [] : [`${chip} ${(100 * Math.min(...explained)).toFixed(0)} %`],
-  );
+  const weights = await buildCalibration({
+    word: 'one-over-f',
+    files: darks,
+    output: calib,
+    threads: availableParallelism(),
+  });
+  const what = weights.flatMap(({ chip, facts }) => {
+    const explained = facts?.explained as readonly number[] | undefined;
+    return explained === undefined ? [] : [`${chip} ${(100 * Math.min(...explained)).toFixed(0)} %`];
+  });
   say(
     what.length === 0
       ? '1/f weights: fitted before, used again'

@@ -1,5 +1,6 @@
 /** Parsers of option values. Each refuses what it does not understand with a UsageError that says what was expected. */
 import { UsageError } from '../core/errors.js';
+import { mjdFromIso } from '../core/time.js';
 import type { FitsLimits } from '../fits/index.js';
 
 /** A whole number in [min, max]. */
@@ -80,4 +81,16 @@ export function limitsOf(options: ReadLimits): Partial<FitsLimits> {
     inflateRatio: options.maxRatio,
   };
   return Object.fromEntries(Object.entries(named).filter(([, value]) => value !== undefined));
+}
+
+/**
+ * An instant, MJD or ISO 8601, as MJD; undefined stays so.
+ * @throws UsageError for text that is neither
+ */
+export function timeOf(name: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const number = text.trim() === '' ? Number.NaN : Number(text);
+  const mjd = Number.isFinite(number) ? number : mjdFromIso(text);
+  if (mjd === undefined) throw new UsageError(`expected ${name} to be an MJD or an ISO time, received "${text}"`);
+  return mjd;
 }

@@ -1,14 +1,13 @@
 /** What stages hand to each other, and what an instrument is: data, no behaviour beyond naming. */
 
-export type Telescope = 'apo' | 'lco';
-export type Chip = 'a' | 'b' | 'c';
-
 /** Which exposure of which chip: what every product carries in its primary header. */
 export interface Identity {
-  readonly tele: Telescope;
+  /** Telescope, as the instrument names it: 'apo', 'lco', 'keck'. */
+  readonly tele: string;
   /** Modified Julian date of the night (SJD), an integer. */
   readonly mjd: number;
-  readonly chip: Chip;
+  /** Detector, as the instrument names it: 'a', 'b', 'c'. */
+  readonly chip: string;
   /** Number of the exposure in the night, from 1. */
   readonly exposure: number;
 }
@@ -55,4 +54,6 @@ export interface ProvenanceEntry {
   /** Hex digest of the content; empty for built-in values. */
   readonly sha256: string;
   readonly why: string;
+  /** false for a candidate that was looked at and refused; absent for what was used. */
+  readonly used?: boolean;
 }

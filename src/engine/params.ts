@@ -35,7 +35,7 @@ function accept(param: ParamDescription, value: unknown): number | undefined {
  * @throws UsageError for an unknown name, a wrong type or a value out of range.
  */
 export function checkParams(
-  kernel: KernelDescription,
+  kernel: Pick<KernelDescription, 'name' | 'params'>,
   given: Readonly<Record<string, unknown>>,
 ): Record<string, number> {
   const known = kernel.params.map((param) => param.name);

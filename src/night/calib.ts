@@ -1,23 +1,35 @@
-/** Builds calibrations from raw exposures. */
+/** The runner of calibration builds: raw exposures in, one immutable product for each kind and detector out. */
 import { basename } from 'node:path';
-import { UsageError } from '../core/errors.js';
-import type { Chip, Telescope } from '../core/product.js';
+import { loadRampCalibrations } from '../calib/ramp.js';
+import { InputError, UsageError } from '../core/errors.js';
+import { didYouMean } from '../core/suggest.js';
 import { version } from '../core/version.js';
-import { kernelNamed } from '../engine/index.js';
-import { encodeFits, type FitsLimits } from '../fits/index.js';
+import { checkParams, kernelNamed } from '../engine/index.js';
+import { type CardInput, encodeFits, type FitsLimits, type HduInput } from '../fits/index.js';
 import { apogee } from '../instruments/apogee/index.js';
-import { DARK_DROPPED_READS, fitOneOverF, oneOverFName, type RawDark } from '../stages/ramp/index.js';
+import { dqTable, provenanceTable, rampChainDescription } from '../stages/ramp/index.js';
 import { hashFile, openStore, type ProductRecord, productKey, type Source } from '../store/index.js';
-import { selectRawFiles } from './select.js';
+import type { BuildInput, BuiltCalibration, CalibrationBuilder, Grade } from './builders/builder.js';
+import { BUILDERS } from './builders/index.js';
+import { type RawFile, selectRawFiles } from './select.js';
 
-/** Layout of the calibration file; raise it when a reader could notice. */
-const ONE_OVER_F_SCHEMA = 'oneoverf/1';
+/** Layout of calibration files; raise it when a reader could notice. */
+export const CALIBRATION_SCHEMA = 'calibration/1';
 
-export interface OneOverFRequest {
-  /** Raw darks: files, directories or @lists. */
+export interface BuildRequest {
+  /** Which: a word of BUILDERS. */
+  readonly word: string;
+  /** Raw exposures: files, directories or @lists. */
   readonly files: readonly string[];
   /** Directory of the calibrations: what `ramp --calib` is given. */
   readonly output: string;
+  /** Directory of calibrations that the ramp chain takes while building; without it the instrument's figures. */
+  readonly calib?: string | undefined;
+  /** Parameters of kernels, and of the builder under its word. */
+  readonly params?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  /** Window in which the product may be used, MJD; an end that is not given is open. */
+  readonly validFrom?: number | undefined;
+  readonly validTo?: number | undefined;
   readonly threads?: number | undefined;
   /** Do again what is done. */
   readonly force?: boolean;
@@ -27,64 +39,154 @@ export interface OneOverFRequest {
   readonly onProgress?: ((done: number, total: number, label: string) => void) | undefined;
 }
 
-export interface OneOverFCalibration {
-  readonly tele: Telescope;
-  readonly chip: Chip;
-  readonly darks: number;
+export interface BuildOutcome {
+  readonly kind: string;
+  readonly tele: string;
+  readonly chip: string;
+  readonly inputs: number;
   readonly file: string;
   readonly status: 'done' | 'skipped';
-  /** Part of each amplifier's power of half-row means below 100 Hz that the references explain. */
-  readonly explained?: readonly number[];
-  readonly maxFrequencyHz?: number;
+  readonly grade?: Grade;
+  readonly remarks?: readonly string[];
+  readonly facts?: BuiltCalibration['facts'];
 }
 
 /**
- * Fits the weights of the 1/f correction, one file `oneoverf-{tele}-{chip}.fits` for each detector among the darks.
- * What is done (the same darks, the same kernels) is skipped.
- * @throws InputError, AlgorithmError, StorageError, UsageError
+ * The builder of that word.
+ * @throws UsageError with the nearest word
  */
-export async function buildOneOverF(request: OneOverFRequest): Promise<OneOverFCalibration[]> {
-  const files = selectRawFiles(request.files, apogee);
-  if (files.length === 0) throw new UsageError('expected at least one raw dark');
-  const detectors = new Map<string, typeof files>();
+export function builderOf(word: string): CalibrationBuilder {
+  const builder = BUILDERS.find((one) => one.word === word);
+  if (builder !== undefined) return builder;
+  const words = BUILDERS.map((one) => one.word);
+  throw new UsageError(
+    `no calibration "${word}" can be built${didYouMean(word, words) || `; there are ${words.join(', ')}`}`,
+  );
+}
+
+function byDetector(files: readonly RawFile[]): RawFile[][] {
+  const detectors = new Map<string, RawFile[]>();
   for (const file of files) {
-    const name = oneOverFName(file.identity);
+    const name = `${file.identity.tele}-${file.identity.chip}`;
     detectors.set(name, [...(detectors.get(name) ?? []), file]);
   }
+  const time = ({ identity }: RawFile) => identity.mjd * 10_000 + identity.exposure;
+  return [...detectors.values()].map((list) => list.sort((a, b) => time(a) - time(b)));
+}
+
+/** Hashes inputs; the same bytes under two names would count twice, so they are refused. */
+async function hashed(files: readonly RawFile[], role: string): Promise<BuildInput[]> {
+  const seen = new Map<string, string>();
+  const inputs: BuildInput[] = [];
+  for (const { path, identity } of files) {
+    const { sha256 } = await hashFile(path);
+    const other = seen.get(sha256);
+    if (other !== undefined)
+      throw new InputError(`the same bytes as ${other}: an exposure counts once`, { file: path });
+    seen.set(sha256, path);
+    inputs.push({ path, identity, source: { name: basename(path), sha256, role, why: 'named by the user' } });
+  }
+  return inputs;
+}
+
+/**
+ * Builds calibrations of one kind, for each detector among the inputs. What is done (the same inputs, parameters,
+ * calibrations and kernels) is skipped.
+ * @throws InputError, AlgorithmError, CalibrationError, StorageError, UsageError
+ */
+export async function buildCalibration(request: BuildRequest): Promise<BuildOutcome[]> {
+  const builder = builderOf(request.word);
+  const { [builder.word]: own = {}, ...kernelParams } = request.params ?? {};
+  const values = checkParams({ name: builder.word, params: builder.params }, own);
+  for (const [name, params] of Object.entries(kernelParams)) checkParams(kernelNamed(name), params);
+  const { validFrom, validTo } = request;
+  if (validFrom !== undefined && validTo !== undefined && validFrom >= validTo) {
+    throw new UsageError(`expected the window to begin before it ends, received ${validFrom} to ${validTo}`);
+  }
+  const files = selectRawFiles(request.files, apogee);
+  if (files.length === 0) throw new UsageError(`expected at least one raw ${builder.role}`);
   const store = await openStore(request.output);
-  const kernel = kernelNamed('gather-row-means');
-  const made: OneOverFCalibration[] = [];
+  const chain = builder.rampChain ? rampChainDescription().steps.map((step) => step.kernel) : [];
+  const names = [...new Set([...chain, ...builder.kernels])];
+  const kernels = Object.fromEntries(
+    names.map((name) => [name, `${kernelNamed(name).version}+${kernelNamed(name).hash}`]),
+  );
+  const software = `rampline ${version()}`;
+  const outcomes: BuildOutcome[] = [];
   let before = 0;
-  for (const [name, ofDetector] of detectors) {
-    const darks: (RawDark & { source: Source })[] = [];
-    for (const { path, identity } of ofDetector) {
-      const { sha256 } = await hashFile(path);
-      darks.push({ path, identity, source: { name: basename(path), sha256, role: 'dark', why: 'named by the user' } });
-    }
-    const record: ProductRecord = {
-      schema: ONE_OVER_F_SCHEMA,
-      software: `rampline ${version()}`,
-      inputs: darks.map(({ source }) => source),
-      calibrations: [],
-      parameters: { dropReads: DARK_DROPPED_READS },
-      kernels: { [kernel.name]: `${kernel.version}+${kernel.hash}` },
-    };
-    const { tele, chip } = (darks[0] as RawDark).identity;
-    const common = { tele, chip, darks: darks.length, file: store.pathOf(name) };
-    if (request.force !== true && (await store.isDone(name, productKey(record)))) {
-      made.push({ ...common, status: 'skipped' });
+  for (const detector of byDetector(files)) {
+    const inputs = await hashed(detector, builder.role);
+    const { identity } = inputs.at(-1) as BuildInput;
+    const { tele, chip } = identity;
+    const calibrations = await loadRampCalibrations(request.calib, apogee, identity, undefined, [], true);
+    const corrections = builder.rampChain ? calibrations.entries : [];
+    const record = (kind: string): ProductRecord => ({
+      schema: `${CALIBRATION_SCHEMA} ${kind}`,
+      software,
+      inputs: inputs.map(({ source }) => source),
+      calibrations: corrections.filter((entry): entry is Source => entry.sha256 !== ''),
+      parameters: {
+        ...values,
+        kernels: kernelParams as Record<string, Record<string, number>>,
+        ...(validFrom !== undefined && { validFrom }),
+        ...(validTo !== undefined && { validTo }),
+      },
+      kernels,
+    });
+    const planned = builder.kinds.map((kind) => {
+      const key = productKey(record(kind));
+      return { kind, key, name: `${kind}-${tele}-${chip}-${identity.mjd}-${key.slice(0, 8)}.fits` };
+    });
+    const common = { tele, chip, inputs: inputs.length };
+    const done = await Promise.all(planned.map(({ name, key }) => store.isDone(name, key)));
+    if (request.force !== true && done.every((one) => one)) {
+      for (const { kind, name } of planned) {
+        outcomes.push({ kind, ...common, file: store.pathOf(name), status: 'skipped' });
+      }
     } else {
-      const { hdus, fit } = await fitOneOverF(darks, apogee, {
+      const built = await builder.build({
+        instrument: apogee,
+        inputs,
+        params: values,
+        kernelParams,
+        calibrations,
         threads: request.threads ?? 1,
-        fits: { limits: request.limits ?? {} },
+        limits: request.limits ?? {},
         control: request.control,
-        onDark: (done, path) => request.onProgress?.(before + done, files.length, basename(path)),
+        progress: (n) => request.onProgress?.(before + n, files.length, basename(inputs[n]?.path ?? '')),
       });
-      await store.writeProduct(name, encodeFits(hdus), record);
-      made.push({ ...common, status: 'done', explained: fit.explained, maxFrequencyHz: fit.maxFrequencyHz });
+      for (const { kind, name } of planned) {
+        const one = built.find((product) => product.kind === kind);
+        if (one === undefined) continue;
+        const header: CardInput[] = [
+          ['CALKIND', kind, 'kind of calibration'],
+          ['INSTRUME', apogee.name, 'instrument'],
+          ['TELE', tele, 'telescope'],
+          ['CHIP', chip, 'detector'],
+          ...window('VALIDBEG', validFrom, '[d] MJD from which it may be used'),
+          ...window('VALIDEND', validTo, '[d] MJD up to which it may be used'),
+          ...window('DATABEG', one.dataFrom, '[d] MJD of the first exposure'),
+          ...window('DATAEND', one.dataTo, '[d] MJD of the last exposure'),
+          ['GRADE', one.grade, one.remarks.join('; ').slice(0, 40) || 'pass, warn or fail'],
+          ['NINPUT', inputs.length, 'exposures it was made of'],
+          ['SWVER', software, 'program'],
+          ['DATE', new Date().toISOString().slice(0, 19), 'UTC when this file was made'],
+          ...one.cards,
+          ...one.remarks.map((remark): CardInput => ['HISTORY', remark]),
+        ];
+        const provenance = provenanceTable([...inputs.map(({ source }) => source), ...corrections]);
+        const hdus: HduInput[] = [{ header }, ...one.hdus, dqTable(), provenance];
+        await store.writeProduct(name, encodeFits(hdus), record(kind));
+        const { grade, remarks, facts } = one;
+        outcomes.push({ kind, ...common, file: store.pathOf(name), status: 'done', grade, remarks, facts });
+      }
     }
-    before += darks.length;
+    before += inputs.length;
   }
   request.onProgress?.(files.length, files.length, 'done');
-  return made;
+  return outcomes;
+}
+
+function window(keyword: string, mjd: number | undefined, comment: string): CardInput[] {
+  return mjd === undefined ? [] : [[keyword, mjd, comment]];
 }

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../core/addon.js';
-import type { Chip, Telescope } from '../core/product.js';
+import type { Chip, Telescope } from '../instruments/apogee/index.js';
 
 export type { Chip, Telescope };
 

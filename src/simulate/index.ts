@@ -5,8 +5,8 @@
  */
 
 import { UsageError } from '../core/errors.js';
-import type { Chip, Telescope } from '../core/product.js';
 import { KERNELS } from '../engine/index.js';
+import type { Chip, Telescope } from '../instruments/apogee/index.js';
 import { apogee } from '../instruments/apogee/index.js';
 import { openStore, type ProductRecord } from '../store/index.js';
 import { ALL_EFFECTS, BORDER, type Effects, FULL_ROWS } from './detector.js';

@@ -1,12 +1,16 @@
 /** rampline calib build KIND FILE... */
 import type { Command } from 'commander';
 import { UsageError } from '../../core/errors.js';
-import { didYouMean } from '../../core/suggest.js';
-import { limitsOf } from '../options.js';
-import type { Define } from '../reply.js';
-import { table } from '../table.js';
+import { collectParams, limitsOf, timeOf } from '../options.js';
+import type { Define, GlobalOptions } from '../reply.js';
+import { printable, table } from '../table.js';
 
-const KINDS = ['one-over-f'];
+interface BuildFlags {
+  readonly calib?: string;
+  readonly set?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  readonly validFrom?: string;
+  readonly validTo?: string;
+}
 
 export function defineCalib(program: Command, define: Define): void {
   const calib = program.command('calib').description('build calibrations from raw exposures');
@@ -14,10 +18,12 @@ export function defineCalib(program: Command, define: Define): void {
     calib,
     {
       name: 'build',
-      summary: 'fit a calibration and write it for ramp --calib',
+      summary: 'build calibrations from raw exposures, for each detector among them',
       more:
-        'one-over-f: weights of the 1/f correction from darks, oneoverf-TELE-CHIP.fits for each detector among them.\n' +
-        'What is done (same darks, same kernels) is skipped; --force does it again.',
+        'KIND is one of:\n' +
+        `${KIND_LINES}\n` +
+        'Products are KIND-TELE-CHIP-MJD-KEY.fits: other inputs make another file, and what is done is skipped.\n' +
+        '--set KIND.PARAM=VALUE sets a parameter of the builder, --set KERNEL.PARAM=VALUE one of a kernel.',
       examples: [
         ['rampline simulate --type dark --exposure 9 -o darks', 'a dark, where there is none'],
         ['rampline calib build one-over-f darks -o calib', 'weights for its three chips'],
@@ -25,39 +31,62 @@ export function defineCalib(program: Command, define: Define): void {
     },
     (command) =>
       command
-        .argument('<kind>', `one of ${KINDS.join(', ')}`)
-        .argument('<file...>', 'raw darks, directories or @lists'),
-    async ([kind, ...files], options, session) => {
-      if (!KINDS.includes(kind as string)) {
-        const near = didYouMean(kind as string, KINDS);
-        throw new UsageError(`no calibration "${kind}" can be built${near || `; there is ${KINDS.join(', ')}`}`);
-      }
+        .argument('<kind>', 'kind of calibration')
+        .argument('<file...>', 'raw exposures, directories or @lists')
+        .option('--calib <dir>', 'calibrations that the reads are corrected with while building')
+        .option('--valid-from <time>', 'begin of the window in which it may be used, MJD or ISO (default open)')
+        .option('--valid-to <time>', 'end of that window (default open)')
+        .option('--set <name.param=value>', 'set a parameter; may be repeated', collectParams),
+    async ([kind, ...files], options: GlobalOptions & BuildFlags, session) => {
       if (options.output === undefined) throw new UsageError('expected a directory for the calibrations: -o DIR');
       const { output } = options;
       const { availableParallelism } = await import('node:os');
-      const { buildOneOverF } = await import('../../night/calib.js');
+      const { buildCalibration } = await import('../../night/calib.js');
       const { sweepOwn } = await import('../../night/ramp.js');
       session.interrupt.onStop(() => sweepOwn(output));
-      const made = await buildOneOverF({
+      const made = await buildCalibration({
+        word: kind as string,
         files: files as string[],
         output,
+        calib: options.calib,
+        params: options.set ?? {},
+        validFrom: timeOf('--valid-from', options.validFrom),
+        validTo: timeOf('--valid-to', options.validTo),
         threads: options.threads ?? availableParallelism(),
         force: options.force ?? false,
         limits: limitsOf(options),
         control: session.interrupt.control,
         onProgress: session.progress,
       });
-      const rows = made.map(({ tele, chip, darks, status, explained, file }) => [
+      const rows = made.map(({ kind: what, tele, chip, inputs, status, grade, file }) => [
+        what,
         `${tele} ${chip}`,
         status,
-        String(darks),
-        explained === undefined ? '-' : explained.map((part) => `${(100 * part).toFixed(1)} %`).join(', '),
+        String(inputs),
+        grade ?? '-',
         file,
+      ]);
+      const notes = made.flatMap(({ kind: what, tele, chip, facts = {}, remarks = [] }) => [
+        ...Object.entries(facts).map(([name, value]) => `${what} ${tele} ${chip}: ${name} ${show(value)}`),
+        ...remarks.map((remark) => `${what} ${tele} ${chip}: ${remark}`),
       ]);
       return {
         json: { output, calibrations: made },
-        text: table(['detector', 'is', 'darks', 'explained, by amplifier', 'file'], rows, ['darks']),
+        text:
+          table(['kind', 'detector', 'is', 'inputs', 'grade', 'file'], rows, ['inputs']) +
+          notes.map((line) => `${printable(line)}\n`).join(''),
       };
     },
   );
 }
+
+/** Told in the help before anything heavy is loaded; test/calib.test.ts compares it with BUILDERS. */
+const KIND_LINES = '  one-over-f       weights of the 1/f correction from darks';
+
+const show = (value: number | string | readonly number[]): string =>
+  typeof value === 'string'
+    ? value
+    : [value]
+        .flat()
+        .map((v) => Number(v).toPrecision(4))
+        .join(', ');

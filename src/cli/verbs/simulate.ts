@@ -1,8 +1,8 @@
 /** rampline simulate */
 import { type Command, Option } from 'commander';
 import { UsageError } from '../../core/errors.js';
-import type { Chip, Telescope } from '../../core/product.js';
 import { didYouMean } from '../../core/suggest.js';
+import type { Chip, Telescope } from '../../instruments/apogee/index.js';
 import { wholeNumber } from '../options.js';
 import type { Define, GlobalOptions } from '../reply.js';
 import { bytesText, table } from '../table.js';

@@ -2,7 +2,11 @@
  * APOGEE: two spectrographs (APO, LCO), three HAWAII-2RG chips each. Facts only; nothing here computes.
  * Sources: apogee_drp's data model (names, exposure numbers, detector files) and ApogeeReduction.jl (first used read).
  */
-import type { Chip, Instrument, Telescope } from '../../core/product.js';
+import { UsageError } from '../../core/errors.js';
+import type { Identity, Instrument } from '../../core/product.js';
+
+export type Telescope = 'apo' | 'lco';
+export type Chip = 'a' | 'b' | 'c';
 
 /** MJD from which exposure numbers count nights. */
 const MJD_ORIGIN = 55562;
@@ -20,12 +24,21 @@ const SATURATION_DN = 55_000;
 const PREFIX: Readonly<Record<Telescope, string>> = { apo: 'apR', lco: 'asR' };
 const RAW_NAME = /^(ap|as)R-([abc])-(\d{8})\.(apz|fits)(\.gz)?$/;
 
+/** The detector, if it is one of the six. */
+function known({ tele, chip }: Pick<Identity, 'tele' | 'chip'>): { tele: Telescope; chip: Chip } {
+  if (!(tele in GAIN && chip in READ_NOISE.apo)) {
+    throw new UsageError(`expected telescope apo or lco and chip a, b or c, received ${tele} ${chip}`);
+  }
+  return { tele: tele as Telescope, chip: chip as Chip };
+}
+
 export const apogee: Instrument = {
   name: 'apogee',
   geometry: { readCols: 2560, rows: 2048, cols: 2048, amplifiers: 4, border: 4 },
   readTimeSeconds: 10.647,
 
-  defaults({ tele, chip }) {
+  defaults(identity) {
+    const { tele, chip } = known(identity);
     return {
       gainElectronsPerDn: GAIN[tele],
       readNoiseDn: READ_NOISE[tele][chip],
@@ -48,7 +61,8 @@ export const apogee: Instrument = {
 
   rawName(identity, format) {
     const number = (identity.mjd - MJD_ORIGIN) * EXPOSURES_PER_NIGHT + identity.exposure;
-    return `${PREFIX[identity.tele]}-${identity.chip}-${String(number).padStart(8, '0')}.${format}`;
+    const { tele, chip } = known(identity);
+    return `${PREFIX[tele]}-${chip}-${String(number).padStart(8, '0')}.${format}`;
   },
 
   productName(stage, { tele, mjd, chip, exposure }) {

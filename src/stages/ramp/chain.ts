@@ -11,6 +11,7 @@ import {
   type DType,
   kernelNamed,
 } from '../../engine/index.js';
+import type { ExtensionPoint, RampExtension } from './extension.js';
 import type { RampOptions } from './options.js';
 
 interface StepDescription {
@@ -47,7 +48,17 @@ export interface ChainFacts {
   readonly method: 'fit' | 'dcs';
   /** Names of arrays that are bound; an optional step whose arrays are missing is left out. */
   readonly bound: ReadonlySet<string>;
+  /** Where an extension takes over; default `rates`: all steps run. */
+  readonly until?: ExtensionPoint;
 }
+
+/** The first kernel that does not run when an extension takes over there. */
+const TAKEN_OVER: Readonly<Record<ExtensionPoint, string | undefined>> = {
+  reads: 'measure-zero-point',
+  counts: 'difference',
+  differences: 'estimate-rate',
+  rates: undefined,
+};
 
 /**
  * The steps that run, in order.
@@ -69,7 +80,8 @@ export function rampSteps(options: RampOptions, facts: ChainFacts): StepDescript
   // What is not subtracted need not be measured.
   const off = options.off.includes('subtract-one-over-f') ? [...options.off, 'measure-one-over-f'] : options.off;
   const choices: Record<string, unknown> = { ...options, method: facts.method };
-  return steps.filter((step) => {
+  const end = steps.findIndex(({ kernel }) => kernel === TAKEN_OVER[facts.until ?? 'rates']);
+  return steps.slice(0, end < 0 ? undefined : end).filter((step) => {
     if (off.includes(step.kernel)) return false;
     const wanted = Object.entries(step.when ?? {}).every(([name, value]) => String(choices[name]) === value);
     if (!wanted) return false;
@@ -117,8 +129,14 @@ export function rampChain(
   source: Chain['source'],
   bound: Readonly<Record<string, BoundArray>>,
   extra: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {},
+  extension?: { readonly at: ExtensionPoint; readonly steps: RampExtension['steps'] },
 ): Chain {
-  const steps = rampSteps(options, { method: region.method, bound: new Set(Object.keys(bound)) });
+  const own = rampSteps(options, {
+    method: region.method,
+    bound: new Set(Object.keys(bound)),
+    ...(extension && { until: extension.at }),
+  });
+  const steps: readonly Pick<ChainStep, 'kernel' | 'ports' | 'params'>[] = [...own, ...(extension?.steps ?? [])];
   const arrays: Record<string, ChainArray> = {};
   for (const [name, array] of Object.entries(rampChainDescription().arrays)) {
     arrays[name] = array.source
@@ -137,7 +155,8 @@ export function rampChain(
     source,
     steps: steps.map((step): ChainStep => {
       const ports = Object.fromEntries(Object.entries(step.ports).filter(([, name]) => name in arrays));
-      return { kernel: step.kernel, ports, params: { ...extra[step.kernel], ...options.params[step.kernel] } };
+      const params = { ...step.params, ...extra[step.kernel], ...options.params[step.kernel] };
+      return { kernel: step.kernel, ports, params };
     }),
     options: {
       threads: options.threads,

@@ -2,10 +2,9 @@
 import { basename } from 'node:path';
 import { fitOneOverFWeights, ONE_OVER_F_MIN_ROWS, type OneOverFFit, type RowMeans } from '../../calib/one_over_f.js';
 import { AlgorithmError, InputError, UsageError } from '../../core/errors.js';
-import type { Identity, Instrument, ProvenanceEntry } from '../../core/product.js';
+import type { Identity, Instrument } from '../../core/product.js';
 import { runChain, sharedF32 } from '../../engine/index.js';
 import type { CardInput, HduInput, ReadOptions } from '../../fits/index.js';
-import { provenanceTable } from './product.js';
 import { type RampSource, readSeconds, withRamp } from './source.js';
 
 /** Reads dropped at the start of each dark: settling after the reset is no noise (upstream's figure for ramps). */
@@ -14,14 +13,15 @@ const MEANS = 12;
 /** Lines of a frame; the time of one is that of a read over these, however few rows a strip has. */
 const linesOf = (instrument: Instrument) => instrument.geometry.rows;
 
-/** A raw dark: where it is, what its name says, its hash for the record. */
+/** A raw dark: where it is and what its name says. */
 export interface RawDark {
   readonly path: string;
   readonly identity: Identity;
-  readonly source: ProvenanceEntry;
 }
 
 export interface OneOverFProduct {
+  /** Cards of the primary header. */
+  readonly cards: readonly CardInput[];
   readonly hdus: readonly HduInput[];
   readonly fit: OneOverFFit;
 }
@@ -32,12 +32,7 @@ export interface OneOverFContext {
   /** [cancel, rows done] on shared memory. */
   readonly control?: Int32Array | undefined;
   /** Called before each dark with the number of those done. */
-  readonly onDark?: ((done: number, path: string) => void) | undefined;
-}
-
-/** The name under which loadRampCalibrations looks for the weights of a detector. */
-export function oneOverFName({ tele, chip }: Pick<Identity, 'tele' | 'chip'>): string {
-  return `oneoverf-${tele}-${chip}.fits`;
+  readonly onDark?: ((done: number) => void) | undefined;
 }
 
 /** Light is noise that no reference sees; a lamp that drifts would pass for 1/f noise. */
@@ -90,7 +85,7 @@ async function meansOf(
 }
 
 /**
- * Fits the weights of the 1/f correction on darks of one detector and makes the calibration's HDUs. The weights are for
+ * Fits the weights of the 1/f correction on darks of one detector and makes the calibration's cards and HDUs. The weights are for
  * frequencies, so they serve exposures of any number of rows and reads. Two darks of ten reads are enough to remove 90 % of
  * what the reference shows; more help slowly.
  * @param darks raw darks of one detector
@@ -112,7 +107,7 @@ export async function fitOneOverF(
       const found = `${identity.tele} chip ${identity.chip}`;
       throw new InputError(`expected a dark of ${tele} chip ${chip}, received one of ${found}`, { file: path });
     }
-    context.onDark?.(i, path);
+    context.onDark?.(i);
     const dark = await meansOf(path, instrument, context);
     if (readTime !== undefined && dark.seconds !== readTime) {
       throw new InputError(
@@ -131,11 +126,7 @@ export async function fitOneOverF(
       file: first.path,
     });
   }
-  const header: CardInput[] = [
-    ['CALKIND', 'oneoverf', 'kind of calibration'],
-    ['TELE', tele, 'telescope'],
-    ['CHIP', chip, 'detector'],
-    ['NDARK', darks.length, 'darks'],
+  const cards: CardInput[] = [
     ['NREADS', means.reduce((sum, { reads }) => sum + reads, 0), 'reads of all darks that were used'],
     ['FMAX', fit.maxFrequencyHz, '[Hz] highest frequency with a weight'],
     ...fit.explained.map(
@@ -143,8 +134,8 @@ export async function fitOneOverF(
     ),
   ];
   return {
+    cards,
     hdus: [
-      { header },
       {
         name: 'WEIGHTS',
         data: fit.weights,
@@ -157,7 +148,6 @@ export async function fitOneOverF(
         shape: [1, fit.frequenciesHz.length],
         header: [['BUNIT', 'Hz', 'of each group of 24 weights']],
       },
-      provenanceTable(darks.map(({ source }) => source)),
     ],
     fit,
   };

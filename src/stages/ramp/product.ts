@@ -100,7 +100,8 @@ function zeroTable(result: RampResult): HduInput {
   };
 }
 
-function dqTable(): HduInput {
+/** What the bits of a DQ image mean. */
+export function dqTable(): HduInput {
   return {
     kind: 'table',
     name: 'DQ_DEF',

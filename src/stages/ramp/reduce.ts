@@ -21,6 +21,7 @@ import {
 } from '../../engine/index.js';
 import type { FitsFile, ReadOptions } from '../../fits/index.js';
 import { rampChain, writes } from './chain.js';
+import type { ExtensionFacts, RampExtension } from './extension.js';
 import type { RampLayout } from './layout.js';
 import type { RampOptions } from './options.js';
 import { readSeconds, withRamp } from './source.js';
@@ -85,6 +86,20 @@ export interface RampContext {
   readonly diagnostics?: boolean;
   /** Images of an earlier result that nobody needs any more: their memory is used again if the size fits. */
   readonly images?: RampImages | undefined;
+  /** Steps of another stage behind the fit; see RampExtension. */
+  readonly extension?: RampExtension | undefined;
+}
+
+/** What an exposure is, beside its pixels. */
+export interface RampFacts extends ExtensionFacts {
+  readonly identity: Identity;
+  readonly readsTotal: number;
+  readonly times: RampTimes;
+  /** Kernels that ran, name to "version+hash". */
+  readonly kernels: Readonly<Record<string, string>>;
+  readonly header: FitsFile['hdus'][number]['header'];
+  readonly report: ChainReport;
+  readonly warnings: readonly string[];
 }
 
 /** Which reads are used, and how. */
@@ -112,36 +127,88 @@ export function chooseReads(
  *   CalibrationError, UsageError
  */
 export async function reduceRamp(raw: string | FitsFile, context: RampContext): Promise<RampResult> {
+  let images: RampImages | undefined;
+  const { method, zero, ...facts } = await runRamp(raw, context, context.extension, (layout) => {
+    images = makeImages(layout.rows, context.instrument, context.diagnostics ?? true, context.images);
+    return images;
+  });
+  return {
+    ...facts,
+    method,
+    images: images as RampImages,
+    zero,
+    readsUsed: facts.reads,
+    calibrations: context.calibrations.entries,
+    options: context.options,
+  };
+}
+
+/**
+ * Runs the corrections of the ramp chain on one exposure and an extension in place of the fit. What the extension gathers is
+ * in its own arrays. Any number of reads will do.
+ * @throws InputError for a file that is no exposure or is damaged, CalibrationError, UsageError
+ */
+export async function gatherRamp(
+  raw: string | FitsFile,
+  context: Omit<RampContext, 'images' | 'diagnostics' | 'extension'>,
+  extension: RampExtension,
+): Promise<RampFacts> {
+  const { method: _, zero: __, ...facts } = await runRamp(raw, context, extension, () => undefined);
+  return facts;
+}
+
+async function runRamp(
+  raw: string | FitsFile,
+  context: RampContext,
+  extension: RampExtension | undefined,
+  makeOutputs: (layout: RampLayout) => RampImages | undefined,
+): Promise<RampFacts & { readonly method: 'fit' | 'dcs'; readonly zero: Float32Array }> {
   const { instrument, options } = context;
-  const firstUsed = (reads: number) => chooseReads(reads, options).first;
+  const choose = (reads: number) =>
+    extension === undefined || extension.at === 'rates'
+      ? chooseReads(reads, options)
+      : { method: 'fit' as const, ...readsFrom(reads, options) };
+  const firstUsed = (reads: number) => choose(reads).first;
   return withRamp(raw, instrument, context.fits, firstUsed, async ({ file, layout, source, warnings, verify }) => {
-    const chosen = chooseReads(layout.reads.length, options);
-    const images = makeImages(layout.rows, instrument, context.diagnostics ?? true, context.images);
+    const chosen = choose(layout.reads.length);
+    const images = makeOutputs(layout);
     const zero = sharedF32(chosen.count * 6);
     const readVariance = await varianceOf(context.calibrations.readNoise);
-    const chain = buildChain(context, layout, chosen, source, images, zero, readVariance);
-    // Memory of an earlier exposure still holds what no step writes this time.
-    if (!writes(chain, 'jumps')) images.jumps?.fill(0);
-    if (!writes(chain, 'lastGood')) images.lastGood?.fill(0);
+    const facts: ExtensionFacts = {
+      rows: layout.rows,
+      cols: instrument.geometry.cols,
+      reads: chosen.count,
+      firstRead: chosen.first,
+      readSeconds: readSeconds(layout, instrument),
+    };
+    const chain = buildChain(context, facts, chosen.method, source, images, zero, readVariance, extension);
+    if (images !== undefined) {
+      // Memory of an earlier exposure still holds what no step writes this time.
+      if (!writes(chain, 'jumps')) images.jumps?.fill(0);
+      if (!writes(chain, 'lastGood')) images.lastGood?.fill(0);
+    }
     const report = await runChain({ ...chain, ...(context.control && { control: context.control }) });
     verify(report);
     return {
+      ...facts,
       identity: context.identity,
       method: chosen.method,
-      images,
       zero,
       readsTotal: layout.reads.length,
-      firstRead: chosen.first,
-      readsUsed: chosen.count,
       times: timesOf(layout, chosen.first, instrument),
       kernels: Object.fromEntries(chain.steps.map(({ kernel }) => [kernel, versionOf(kernel)])),
-      calibrations: context.calibrations.entries,
-      options,
       report,
       header: headerOf(file, layout),
       warnings: [...file.warnings, ...warnings],
     };
   });
+}
+
+/** The reads that an extension in place of the fit gets: all but those dropped at the start. */
+function readsFrom(total: number, options: Pick<RampOptions, 'dropReads' | 'reset'>): { first: number; count: number } {
+  const first = options.reset === 'drop' ? options.dropReads : 0;
+  if (total - first < 1) throw new AlgorithmError(`dropping ${first} of ${total} reads leaves none`);
+  return { first, count: total - first };
 }
 
 function versionOf(name: string): string {
@@ -215,40 +282,44 @@ const ONE_OVER_F_KNOTS = 12;
 
 function buildChain(
   context: RampContext,
-  layout: RampLayout,
-  chosen: ReturnType<typeof chooseReads>,
+  facts: ExtensionFacts,
+  method: 'fit' | 'dcs',
   source: NonNullable<Chain['source']>,
-  images: RampImages,
+  images: RampImages | undefined,
   zero: Float32Array,
   readVariance: CalibrationMap,
+  extension: RampExtension | undefined,
 ): Chain {
   const { options, calibrations, instrument } = context;
-  const { rows } = layout;
-  const { cols, amplifiers } = instrument.geometry;
+  const { rows, cols, reads } = facts;
+  const { amplifiers } = instrument.geometry;
   const map = (m: CalibrationMap): BoundArray => ({ data: m.data, rows: m.rows, cols: m.cols, rowStride: m.rowStride });
   const output = (data: BoundArray['data']): BoundArray => ({ data, rows, cols });
   const bound: Record<string, BoundArray> = {
     gain: map(calibrations.gain),
     readVariance: map(readVariance),
     saturation: map(calibrations.saturation),
-    offsets: { data: sharedF32(chosen.count * amplifiers), planes: chosen.count, cols: amplifiers },
-    zero: { data: zero, planes: chosen.count, cols: zero.length / chosen.count },
+    offsets: { data: sharedF32(reads * amplifiers), planes: reads, cols: amplifiers },
+    zero: { data: zero, planes: reads, cols: zero.length / reads },
     correction: {
-      data: sharedF32(chosen.count * rows * ONE_OVER_F_KNOTS),
-      planes: chosen.count,
+      data: sharedF32(reads * rows * ONE_OVER_F_KNOTS),
+      planes: reads,
       rows,
       cols: ONE_OVER_F_KNOTS,
       // By rows, as it is used: the knots of all reads of a row lie in a few lines of the cache, not each in a page.
       planeStride: ONE_OVER_F_KNOTS,
-      rowStride: chosen.count * ONE_OVER_F_KNOTS,
+      rowStride: reads * ONE_OVER_F_KNOTS,
     },
-    rate: output(images.rate),
-    error: output(images.error),
-    chi2: output(images.chi2),
-    dq: output(images.dq),
-    goodDiffs: output(images.goodDiffs),
-    ...(images.jumps && { jumps: output(images.jumps) }),
-    ...(images.lastGood && { lastGood: output(images.lastGood) }),
+    ...(images && {
+      rate: output(images.rate),
+      error: output(images.error),
+      chi2: output(images.chi2),
+      dq: output(images.dq),
+      goodDiffs: output(images.goodDiffs),
+      ...(images.jumps && { jumps: output(images.jumps) }),
+      ...(images.lastGood && { lastGood: output(images.lastGood) }),
+    }),
+    ...extension?.arrays(facts),
   };
   if (calibrations.linearity !== undefined) {
     bound.c2 = map(calibrations.linearity.c2);
@@ -258,18 +329,18 @@ function buildChain(
   if (calibrations.oneOverF !== undefined) {
     bound.weights = { data: calibrations.oneOverF.data, cols: calibrations.oneOverF.data.length };
   }
-  const reset = resetTable(options, calibrations, chosen.count);
+  const reset = resetTable(options, calibrations, reads);
   if (reset !== undefined) {
     bound.resetAmplitude = map(reset.amplitude);
-    bound.resetDecay = { data: reset.decay, planes: chosen.count, planeStride: 1 };
+    bound.resetDecay = { data: reset.decay, planes: reads, planeStride: 1 };
   }
-  const units = { unit: options.unit, readTimeSeconds: readSeconds(layout, instrument) };
+  const units = { unit: options.unit, readTimeSeconds: facts.readSeconds };
   // The likelihood test leaves a weighted fit behind, which is the first of the fit's two iterations; what it starts from
   // is then unbiased to first order, so there is nothing to correct. After the clip, the fit does both itself.
   const fit = options.jumps === 'likelihood' ? { iterations: 1, debias: false } : { iterations: 2, debias: true };
   return rampChain(
     options,
-    { method: chosen.method, reads: chosen.count, firstRead: chosen.first, rows, cols },
+    { method, reads, firstRead: facts.firstRead, rows, cols },
     source,
     bound,
     {
@@ -278,6 +349,7 @@ function buildChain(
       'fit-ramp': { ...units, ...fit },
       dcs: units,
     },
+    extension,
   );
 }
 

@@ -1,0 +1,69 @@
+/**
+ * What a kind of calibration is to the runner: which files it wants, what it makes, and how. Each entry of the table in
+ * ./index.ts is one word of `rampline calib build WORD`. A builder that needs a stage calls it here; the stage itself
+ * (src/stages/calibrations) sees arrays and numbers, never a file.
+ */
+import type { RampCalibrations } from '../../calib/ramp.js';
+import type { Identity, Instrument, ProvenanceEntry } from '../../core/product.js';
+import type { ParamDescription } from '../../engine/index.js';
+import type { CardInput, FitsLimits, HduInput } from '../../fits/index.js';
+
+/** One raw file that a calibration is made of. */
+export interface BuildInput {
+  readonly path: string;
+  readonly identity: Identity;
+  readonly source: ProvenanceEntry;
+}
+
+/** What a builder is given for one detector. */
+export interface BuildContext {
+  readonly instrument: Instrument;
+  /** In the order of night and exposure number. At least one; none twice. */
+  readonly inputs: readonly BuildInput[];
+  /** Values of the builder's own parameters, defaults filled in, checked. */
+  readonly params: Readonly<Record<string, number>>;
+  /** Parameters of kernels, by kernel. */
+  readonly kernelParams: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  /** Calibrations for the ramp chain: the instrument's figures where none are given. */
+  readonly calibrations: RampCalibrations;
+  readonly threads: number;
+  readonly limits: Partial<FitsLimits>;
+  /** [cancel, rows done] on shared memory. */
+  readonly control?: Int32Array | undefined;
+  /** Tells that input number `done` is begun. */
+  readonly progress: (done: number) => void;
+}
+
+export type Grade = 'pass' | 'warn' | 'fail';
+
+/** One product. The runner adds the identity, PROVENANCE and DQ_DEF, and writes it. */
+export interface BuiltCalibration {
+  readonly kind: string;
+  readonly grade: Grade;
+  /** Why the grade is not `pass`. */
+  readonly remarks: readonly string[];
+  /** Cards of the primary header beyond those that every calibration has. */
+  readonly cards: readonly CardInput[];
+  readonly hdus: readonly HduInput[];
+  /** What a person wants to know at once: printed, and part of --json. */
+  readonly facts: Readonly<Record<string, number | string | readonly number[]>>;
+  /** MJD span of the data, where the inputs say. */
+  readonly dataFrom?: number | undefined;
+  readonly dataTo?: number | undefined;
+}
+
+export interface CalibrationBuilder {
+  /** The word on the command line. */
+  readonly word: string;
+  /** Kinds of calibrations it makes; one product each. */
+  readonly kinds: readonly string[];
+  readonly summary: string;
+  /** What the inputs are: 'dark', 'flat', ... as shown to the user and kept as their role. */
+  readonly role: string;
+  readonly params: readonly ParamDescription[];
+  /** Whether inputs go through the ramp chain, so that its kernels and calibrations count for the key. */
+  readonly rampChain: boolean;
+  /** Kernels whose versions are part of the products' keys, beyond those of the ramp chain if that runs. */
+  readonly kernels: readonly string[];
+  readonly build: (context: BuildContext) => Promise<readonly BuiltCalibration[]>;
+}

@@ -1,0 +1,5 @@
+/** The kinds of calibrations that can be built: one entry, one word of `rampline calib build`. */
+import type { CalibrationBuilder } from './builder.js';
+import { oneOverF } from './one_over_f.js';
+
+export const BUILDERS: readonly CalibrationBuilder[] = [oneOverF];
