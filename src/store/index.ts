@@ -35,6 +35,6 @@ export type { JsonValue, ManifestEntry, ProductRecord, Source } from './manifest
 export { canonicalJson, productKey } from './manifest.js';
 export { checkName } from './names.js';
 export type { Chunks } from './store.js';
-export { openStore, Store } from './store.js';
+export { openStore, readManifest, Store } from './store.js';
 export type { TreeEntry, VerifyResult, VerifyStatus } from './verify.js';
 export { listTree, verifyDirectory } from './verify.js';

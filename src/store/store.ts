@@ -148,8 +148,7 @@ export class Store {
 
   /** The manifest entry of a product, undefined when there is none or it cannot be believed. Throws StorageError. */
   async readManifest(name: string): Promise<ManifestEntry | undefined> {
-    const entry = await readManifestFile(this.#fs, this.pathOf(name) + MANIFEST_SUFFIX);
-    return typeof entry === 'string' ? undefined : entry;
+    return readManifest(this.pathOf(name), { fs: this.#fs });
   }
 
   /**
@@ -385,6 +384,16 @@ export async function using(fs: StoreFs, file: FileHandle, work: () => Promise<u
     throw error;
   }
   await fs.close(file);
+}
+
+/**
+ * The manifest entry of a file wherever it lies, without making or sweeping its directory; undefined when there is none or it
+ * cannot be believed.
+ * @throws StorageError
+ */
+export async function readManifest(path: string, options: { fs?: StoreFs } = {}): Promise<ManifestEntry | undefined> {
+  const entry = await readManifestFile(options.fs ?? nodeFs, path + MANIFEST_SUFFIX);
+  return typeof entry === 'string' ? undefined : entry;
 }
 
 /** A manifest file's entry, or a sentence that says why there is none to believe. Throws StorageError. */

@@ -1,4 +1,5 @@
 /** The 2-D product: what a RampResult becomes in a FITS file, and what its manifest says. */
+import { provenanceTable } from '../../calib/provenance.js';
 import { DQ_BITS, DQ_VERSION } from '../../core/generated/dq.js';
 import type { Instrument, ProvenanceEntry } from '../../core/product.js';
 import { isoFromMjd } from '../../core/time.js';
@@ -113,20 +114,6 @@ export function dqTable(): HduInput {
       { name: 'DESCRIPTION', values: DQ_BITS.map((b) => b.doc) },
     ],
     header: [['DQVER', DQ_VERSION, 'version of the bit registry']],
-  };
-}
-
-/** What a file was made from. */
-export function provenanceTable(entries: readonly ProvenanceEntry[]): HduInput {
-  return {
-    kind: 'table',
-    name: 'PROVENANCE',
-    columns: [
-      { name: 'ROLE', values: entries.map((e) => e.role) },
-      { name: 'NAME', values: entries.map((e) => e.name) },
-      { name: 'SHA256', values: entries.map((e) => e.sha256) },
-      { name: 'WHY', values: entries.map((e) => e.why) },
-    ],
   };
 }
 
