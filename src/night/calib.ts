@@ -1,5 +1,7 @@
 /** The runner of calibration builds: raw exposures in, one immutable product for each kind and detector out. */
 import { basename } from 'node:path';
+import { CALIBRATION_SCHEMA, type CalibrationKind, calibrationCards, type Grade } from '../calib/product.js';
+import { provenanceTable } from '../calib/provenance.js';
 import { loadRampCalibrations } from '../calib/ramp.js';
 import { InputError, UsageError } from '../core/errors.js';
 import { didYouMean } from '../core/suggest.js';
@@ -7,14 +9,11 @@ import { version } from '../core/version.js';
 import { checkParams, kernelNamed } from '../engine/index.js';
 import { type CardInput, encodeFits, type FitsLimits, type HduInput } from '../fits/index.js';
 import { apogee } from '../instruments/apogee/index.js';
-import { dqTable, provenanceTable, rampChainDescription } from '../stages/ramp/index.js';
+import { dqTable, rampChainDescription } from '../stages/ramp/index.js';
 import { hashFile, openStore, type ProductRecord, productKey, type Source } from '../store/index.js';
-import type { BuildInput, BuiltCalibration, CalibrationBuilder, Grade } from './builders/builder.js';
+import type { BuildInput, BuiltCalibration, CalibrationBuilder } from './builders/builder.js';
 import { BUILDERS } from './builders/index.js';
 import { type RawFile, selectRawFiles } from './select.js';
-
-/** Layout of calibration files; raise it when a reader could notice. */
-export const CALIBRATION_SCHEMA = 'calibration/1';
 
 export interface BuildRequest {
   /** Which: a word of BUILDERS. */
@@ -120,7 +119,7 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
     const { tele, chip } = identity;
     const calibrations = await loadRampCalibrations(request.calib, apogee, identity, undefined, [], true);
     const corrections = builder.rampChain ? calibrations.entries : [];
-    const record = (kind: string): ProductRecord => ({
+    const record = (kind: CalibrationKind): ProductRecord => ({
       schema: `${CALIBRATION_SCHEMA} ${kind}`,
       software,
       inputs: inputs.map(({ source }) => source),
@@ -159,18 +158,20 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
         const one = built.find((product) => product.kind === kind);
         if (one === undefined) continue;
         const header: CardInput[] = [
-          ['CALKIND', kind, 'kind of calibration'],
-          ['INSTRUME', apogee.name, 'instrument'],
-          ['TELE', tele, 'telescope'],
-          ['CHIP', chip, 'detector'],
-          ...window('VALIDBEG', validFrom, '[d] MJD from which it may be used'),
-          ...window('VALIDEND', validTo, '[d] MJD up to which it may be used'),
-          ...window('DATABEG', one.dataFrom, '[d] MJD of the first exposure'),
-          ...window('DATAEND', one.dataTo, '[d] MJD of the last exposure'),
-          ['GRADE', one.grade, one.remarks.join('; ').slice(0, 40) || 'pass, warn or fail'],
-          ['NINPUT', inputs.length, 'exposures it was made of'],
-          ['SWVER', software, 'program'],
-          ['DATE', new Date().toISOString().slice(0, 19), 'UTC when this file was made'],
+          ...calibrationCards({
+            kind,
+            instrument: apogee.name,
+            tele,
+            chip,
+            validFrom,
+            validTo,
+            dataFrom: one.dataFrom,
+            dataTo: one.dataTo,
+            grade: one.grade,
+            inputs: inputs.length,
+            software,
+            kernels,
+          }),
           ...one.cards,
           ...one.remarks.map((remark): CardInput => ['HISTORY', remark]),
         ];
@@ -185,8 +186,4 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
   }
   request.onProgress?.(files.length, files.length, 'done');
   return outcomes;
-}
-
-function window(keyword: string, mjd: number | undefined, comment: string): CardInput[] {
-  return mjd === undefined ? [] : [[keyword, mjd, comment]];
 }

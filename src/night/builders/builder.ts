@@ -3,6 +3,7 @@
  * ./index.ts is one word of `rampline calib build WORD`. A builder that needs a stage calls it here; the stage itself
  * (src/stages/calibrations) sees arrays and numbers, never a file.
  */
+import type { CalibrationKind, Grade } from '../../calib/product.js';
 import type { RampCalibrations } from '../../calib/ramp.js';
 import type { Identity, Instrument, ProvenanceEntry } from '../../core/product.js';
 import type { ParamDescription } from '../../engine/index.js';
@@ -34,11 +35,9 @@ export interface BuildContext {
   readonly progress: (done: number) => void;
 }
 
-export type Grade = 'pass' | 'warn' | 'fail';
-
 /** One product. The runner adds the identity, PROVENANCE and DQ_DEF, and writes it. */
 export interface BuiltCalibration {
-  readonly kind: string;
+  readonly kind: CalibrationKind;
   readonly grade: Grade;
   /** Why the grade is not `pass`. */
   readonly remarks: readonly string[];
@@ -56,7 +55,7 @@ export interface CalibrationBuilder {
   /** The word on the command line. */
   readonly word: string;
   /** Kinds of calibrations it makes; one product each. */
-  readonly kinds: readonly string[];
+  readonly kinds: readonly CalibrationKind[];
   readonly summary: string;
   /** What the inputs are: 'dark', 'flat', ... as shown to the user and kept as their role. */
   readonly role: string;

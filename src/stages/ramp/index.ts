@@ -12,7 +12,7 @@ export {
   type RawDark,
 } from './one_over_f.js';
 export { RAMP_DEFAULTS, type RampOptions, rampOptions } from './options.js';
-export { dqTable, provenanceTable, RAMP_SCHEMA, type RampProduct, rampParameters, rampProduct } from './product.js';
+export { dqTable, RAMP_SCHEMA, type RampProduct, rampParameters, rampProduct } from './product.js';
 export {
   chooseReads,
   gatherRamp,

@@ -1,7 +1,6 @@
 /** The calibration `oneoverf`: weights of the 1/f correction, from darks of one detector to the HDUs of its file. */
 import { basename } from 'node:path';
 import { fitOneOverFWeights, ONE_OVER_F_MIN_ROWS, type OneOverFFit, type RowMeans } from '../../calib/one_over_f.js';
-import { provenanceTable } from '../../calib/provenance.js';
 import { AlgorithmError, InputError, UsageError } from '../../core/errors.js';
 import type { Identity, Instrument } from '../../core/product.js';
 import { runChain, sharedF32 } from '../../engine/index.js';
