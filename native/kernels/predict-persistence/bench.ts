@@ -1,0 +1,2 @@
+/** Sizes that matter: one detector row, and a strip of it. */
+export default { planes: 1, rows: 1, cols: [512, 2048] };
