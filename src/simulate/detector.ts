@@ -5,6 +5,7 @@
 import { runKernel } from '../engine/index.js';
 import type { Chip, Telescope } from './figures.js';
 import { type Seed, Sequence, seedParams } from './math.js';
+import { drawPattern, multiplyByPattern, type PatternLimits } from './pattern.js';
 
 /** Science columns (four amplifiers of 512) and the reference output. */
 export const SCIENCE_COLUMNS = 2048;
@@ -15,6 +16,10 @@ export const BORDER = 4;
 export const FULL_ROWS = 2048;
 /** Time constant of the reset anomaly [reads]: short enough that upstream's rule, to drop two reads, leaves 0.4 DN of it. */
 export const RESET_READS = 0.4;
+/** Time of one read [ms]: 2048 lines of 520 clocks of 10 microseconds. */
+export const READ_MS = 10_647;
+/** Time constant of the release of trapped charge [s]: about 28 reads, within the minutes that HAWAII-2RG arrays show. */
+export const TRAP_SECONDS = 300;
 /** Counts at which the converter ends [DN]. */
 export const CONVERTER_LIMIT = 65535;
 
@@ -40,6 +45,20 @@ export interface Effects {
   readonly hotPixels: boolean;
   readonly deadPixels: boolean;
   readonly dark: boolean;
+  /** Differences of the dark current: from pixel to pixel, and a glow; off: one dark current for all but hot pixels. */
+  readonly darkStructure: boolean;
+  /** Pixels that seem to lose charge. */
+  readonly negativeDark: boolean;
+  /** Response of the pixels: scatter, a large-scale part, low and high ones; off: 1 for all. Light only, never the dark. */
+  readonly flat: boolean;
+  /** Pixels whose response differs from exposure to exposure. */
+  readonly unstablePixels: boolean;
+  /** The lamp of internal flats lights the detector unevenly. */
+  readonly illumination: boolean;
+  /** Pixels that toggle between two levels. */
+  readonly telegraph: boolean;
+  /** Charge trapped in an earlier exposure comes out; only in exposures that are told what went before. */
+  readonly persistence: boolean;
   /** true, or the mean number of hits in a read of the whole light-sensitive area. */
   readonly cosmicRays: boolean | number;
 }
@@ -58,6 +77,13 @@ export const ALL_EFFECTS: Effects = {
   hotPixels: true,
   deadPixels: true,
   dark: true,
+  darkStructure: true,
+  negativeDark: true,
+  flat: true,
+  unstablePixels: true,
+  illumination: true,
+  telegraph: true,
+  persistence: true,
   cosmicRays: true,
 };
 
@@ -70,6 +96,11 @@ export const BAD_HOT = 1;
 export const BAD_DEAD = 2;
 export const BAD_LOW_WELL = 4;
 export const BAD_NOISY = 8;
+export const BAD_TELEGRAPH = 16;
+export const BAD_NEGATIVE = 32;
+export const BAD_LOW_FLAT = 64;
+export const BAD_HIGH_FLAT = 128;
+export const BAD_UNSTABLE = 256;
 
 /**
  * Gain of the four amplifiers [e-/DN]: within the measured ranges 1.45-1.81 (APO) and 2.56-2.70 (LCO) of
@@ -105,8 +136,23 @@ const WELL_DN = 48000;
 const WELL_SCATTER_DN = 1200;
 const LOW_WELL_PIXELS = 2e-4;
 const DARK_E = 0.1;
+const DARK_SCATTER = 0.2;
+/** Up to a few times the dark current in places, as near the readout's glow. */
+const GLOW: PatternLimits = { gradient: 0.3, bumps: 0, height: 0, width: [0, 0] };
+const GLOW_BUMP = { u: 0.9, v: -0.9, width: 0.5, height: 2 };
+const NEGATIVE_PIXELS = 2e-4;
 const HOT_PIXELS = 3e-3;
 const DEAD_PIXELS = 1e-3;
+const RESPONSE_SCATTER = 0.015;
+const RESPONSE_PATTERN: PatternLimits = { gradient: 0.01, bumps: 4, height: 0.02, width: [0.3, 0.7] };
+const LOW_RESPONSE_PIXELS = 5e-4;
+const HIGH_RESPONSE_PIXELS = 1e-4;
+const UNSTABLE_PIXELS = 2e-4;
+const TELEGRAPH_PIXELS = 5e-4;
+/** First rate of the release for each electron of fluence [1/read]: most of the detector, and a region with 40 times that. */
+const TRAP = 2e-4;
+const TRAP_SCATTER = 0.1;
+const TRAP_REGION = 40;
 /** No pixel fills up: larger than any value the converter knows, small enough for single precision. */
 const NO_WELL = 1e9;
 
@@ -125,6 +171,13 @@ export const STREAM = {
   bias: 21,
   oneOverFStart: 22,
   cosmicRays: 23,
+  response: 24,
+  dark: 25,
+  trap: 26,
+  patterns: 27,
+  illumination: 28,
+  unstable: 29,
+  telegraph: 30,
 } as const;
 
 /** Maps [rows][READ_COLUMNS]. */
@@ -142,10 +195,36 @@ export interface Detector {
   readonly c3: Float32Array;
   /** Counts above the bias at which the pixel is full [DN]. */
   readonly well: Float32Array;
-  /** Dark current [e-/read]. */
+  /** Dark current [e-/read]; below 0 where a pixel seems to lose charge. */
   readonly dark: Float32Array;
+  /** Part of the light that the pixel shows; 0 where it is dead or sees none. Mean of all exposures for unstable pixels. */
+  readonly response: Float32Array;
+  /**
+   * Amplitude A of the persistence: `rate(t) = A fluence exp(-t / TRAP_SECONDS)` [e-/read], where fluence [e-] is what the
+   * earlier exposure collected, a full well at most, and t is the time since its end.
+   */
+  readonly trap: Float32Array;
   /** BAD_ bits. */
-  readonly bad: Uint8Array;
+  readonly bad: Uint16Array;
+  /** Pixels with any bit; a pixel may come twice. */
+  readonly flagged: readonly number[];
+  readonly unstable: readonly UnstablePixel[];
+  readonly telegraph: readonly TelegraphPixel[];
+}
+
+/** A pixel whose response is multiplied by 1 + scatter z, with a normal deviate z for each exposure. */
+export interface UnstablePixel {
+  readonly index: number;
+  readonly scatter: number;
+}
+
+/** A pixel with random telegraph noise. */
+export interface TelegraphPixel {
+  readonly index: number;
+  /** Upper level less the lower one [DN, linear]. */
+  readonly amplitude: number;
+  /** Mean time in the lower and in the upper level [reads]. */
+  readonly dwell: readonly [number, number];
 }
 
 export const isScience = (rows: number, row: number, x: number): boolean =>
@@ -221,8 +300,36 @@ export async function makeDetector(
   const well = effects.saturation
     ? await map(STREAM.well, five(WELL_DN), { sigma: WELL_SCATTER_DN, low: 0.8 * WELL_DN, high: 1.1 * WELL_DN })
     : new Float32Array(size).fill(NO_WELL);
-  const dark = new Float32Array(size).fill(effects.dark ? DARK_E : 0);
-  const bad = new Uint8Array(size);
+  const patterns = new Sequence(seed, STREAM.patterns);
+  const large = drawPattern(patterns, RESPONSE_PATTERN);
+  const glow = drawPattern(patterns, GLOW);
+  const region = {
+    u: 1.2 * patterns.uniform() - 0.6,
+    v: 1.2 * patterns.uniform() - 0.6,
+    width: 0.25,
+    height: TRAP_REGION,
+  };
+  const dark =
+    effects.dark && effects.darkStructure
+      ? await map(STREAM.dark, five(DARK_E), { relative: DARK_SCATTER, low: 0.2 * DARK_E })
+      : new Float32Array(size).fill(effects.dark ? DARK_E : 0);
+  if (effects.dark && effects.darkStructure) {
+    await multiplyByPattern(dark, rows, { ...glow, bumps: [GLOW_BUMP] }, threads);
+  }
+  const response = effects.flat
+    ? await map(STREAM.response, five(1), { relative: RESPONSE_SCATTER, low: 0.9, high: 1.1 })
+    : new Float32Array(size).fill(1);
+  if (effects.flat) await multiplyByPattern(response, rows, large, threads);
+  const trap = effects.persistence
+    ? await map(STREAM.trap, five(TRAP), { relative: TRAP_SCATTER, low: 0.5 * TRAP })
+    : new Float32Array(size);
+  if (effects.persistence) {
+    await multiplyByPattern(trap, rows, { gradientU: 0, gradientV: 0, bumps: [region] }, threads);
+  }
+  const bad = new Uint16Array(size);
+  const flagged: number[] = [];
+  const unstable: UnstablePixel[] = [];
+  const telegraph: TelegraphPixel[] = [];
 
   const numbers = new Sequence(seed, STREAM.lists);
   const sensitiveRows = Math.max(rows - 2 * BORDER, 0);
@@ -237,6 +344,7 @@ export async function makeDetector(
   };
   const mark = (index: number, bit: number): void => {
     bad[index] = (bad[index] as number) | bit;
+    flagged.push(index);
   };
   scatter(HOT_PIXELS, (index, u) => {
     if (!effects.hotPixels) return;
@@ -255,7 +363,37 @@ export async function makeDetector(
     mark(index, BAD_NOISY);
   });
   scatter(DEAD_PIXELS, (index) => {
-    if (effects.deadPixels) mark(index, BAD_DEAD);
+    if (!effects.deadPixels) return;
+    response[index] = 0;
+    mark(index, BAD_DEAD);
+  });
+  scatter(LOW_RESPONSE_PIXELS, (index, u) => {
+    if (!effects.flat || response[index] === 0) return;
+    response[index] = 0.05 + 0.45 * u;
+    mark(index, BAD_LOW_FLAT);
+  });
+  scatter(HIGH_RESPONSE_PIXELS, (index, u) => {
+    if (!effects.flat || response[index] === 0) return;
+    response[index] = 1.3 + 0.5 * u;
+    bad[index] = (bad[index] as number) & ~BAD_LOW_FLAT;
+    mark(index, BAD_HIGH_FLAT);
+  });
+  scatter(UNSTABLE_PIXELS, (index, u) => {
+    if (!effects.unstablePixels || response[index] === 0) return;
+    unstable.push({ index, scatter: 0.05 + 0.05 * u });
+    mark(index, BAD_UNSTABLE);
+  });
+  scatter(TELEGRAPH_PIXELS, (index, u) => {
+    const dwell = [3 + 27 * numbers.uniform(), 3 + 27 * numbers.uniform()] as const;
+    if (!effects.telegraph || ((bad[index] as number) & BAD_TELEGRAPH) !== 0) return;
+    telegraph.push({ index, amplitude: 15 + 45 * u, dwell });
+    mark(index, BAD_TELEGRAPH);
+  });
+  scatter(NEGATIVE_PIXELS, (index, u) => {
+    if (!effects.negativeDark) return;
+    dark[index] = -(1 + 9 * u);
+    bad[index] = (bad[index] as number) & ~BAD_HOT;
+    mark(index, BAD_NEGATIVE);
   });
   forReferencePixels(rows, (index, isOutput) => {
     gain[index] = mean;
@@ -263,10 +401,28 @@ export async function makeDetector(
     c3[index] = 0;
     reset[index] = 0;
     dark[index] = 0;
+    response[index] = 0;
+    trap[index] = 0;
     well[index] = NO_WELL;
     pattern[index] = isOutput ? 0 : ((pattern[index] as number) * BORDER_PEDESTAL_DN) / PEDESTAL_PATTERN_DN;
   });
-  return { rows, gain, noise, pattern, reset, c2, c3, well, dark, bad };
+  return {
+    rows,
+    gain,
+    noise,
+    pattern,
+    reset,
+    c2,
+    c3,
+    well,
+    dark,
+    response,
+    trap,
+    bad,
+    flagged,
+    unstable,
+    telegraph,
+  };
 }
 
 /** Pedestal of one exposure: the fixed pattern and the kTC noise of its reset [DN]. */

@@ -2,23 +2,24 @@
 import { runChain, runKernel } from '../engine/index.js';
 import {
   AMPLIFIER_COLUMNS,
-  BAD_DEAD,
   BORDER,
   type Detector,
   type Effects,
-  forReferencePixels,
   makeDetector,
   makePedestal,
   normalMap,
   READ_COLUMNS,
+  READ_MS,
   RESET_READS,
   SCIENCE_COLUMNS,
   STREAM,
+  TRAP_SECONDS,
 } from './detector.js';
 import type { Chip, Telescope } from './figures.js';
-import { deriveSeed, exp, type Seed, Sequence, seedParams } from './math.js';
+import { deriveSeed, exp, ln, type Seed, Sequence, seedParams } from './math.js';
 import { KNOTS_PER_LINE, OneOverF, OUTPUTS } from './noise.js';
-import { COLUMNS, type ExposureType, FIBRES, gradientAt, INTERNAL_FLAT, makeScene, PROFILE_SAMPLES } from './scene.js';
+import { drawPattern, multiplyByPattern, type PatternLimits } from './pattern.js';
+import { COLUMNS, type ExposureType, FIBRES, gradientAt, makeScene, PROFILE_SAMPLES } from './scene.js';
 
 /** Raw counts of the reference pixels [DN]: leaves room for the full wells below the converter's end. */
 export const BIAS_LEVEL = 9000;
@@ -32,6 +33,9 @@ const ONE_OVER_F = { commonRms: 3, ownRms: 0.7, coupling: [1, 0.92, 1.08, 0.97, 
 const HITS_PER_READ = 6;
 /** Full-size light-sensitive area, which the rate of hits is for. */
 const FULL_SENSITIVE_AREA = 2040 * 2040;
+
+/** Within 20 % of the mean: the lamp of internal flats is near the detector and not in its middle. */
+const ILLUMINATION: PatternLimits = { gradient: 0.05, bumps: 3, height: 0.03, width: [0.4, 0.8] };
 
 /** A jump of one pixel: first present in `read` (0-based). */
 export interface Jump {
@@ -47,6 +51,8 @@ export interface ExposurePlan {
   readonly mjd: number;
   readonly exposure: number;
   readonly type: ExposureType;
+  /** Light of an internal flat where illumination and response are 1 [e-/read]. */
+  readonly level: number;
   readonly reads: number;
   readonly rows: number;
   readonly seed: number;
@@ -54,6 +60,18 @@ export interface ExposurePlan {
   readonly effects: Effects;
   readonly threads: number;
   readonly jumpElectrons: number | undefined;
+  readonly after: EarlierExposure | undefined;
+}
+
+/** The exposure before, whose trapped charge comes out in this one. */
+export interface EarlierExposure {
+  readonly type: ExposureType;
+  readonly level: number;
+  readonly reads: number;
+  /** Number in the night. */
+  readonly exposure: number;
+  /** From its end to the start of this one [s]. */
+  readonly gapSeconds: number;
 }
 
 const TELE_NUMBER = { apo: 1, lco: 2 } as const;
@@ -74,6 +92,14 @@ export class MockExposure {
   readonly detector: Detector;
   /** Mean electrons a read, light and dark current: [rows][READ_COLUMNS]. */
   readonly rate: Float32Array;
+  /** Pattern of the lamp, 1 on average; only in internal flats. */
+  readonly illumination: Float32Array | undefined;
+  /** Rate of the release of trapped charge at the end of the earlier exposure [e-/read]. */
+  readonly trapped: Float32Array | undefined;
+  /** Changes of the linear counts in each read, of telegraph pixels [DN]. */
+  readonly toggles: readonly (readonly Step[])[];
+  /** Change of the linear counts with every read, of pixels that lose charge [DN]. */
+  readonly #losses: readonly Step[];
   readonly pedestal: Float32Array;
   readonly jumps: readonly Jump[];
   /** Bias of each output in each read [DN]. */
@@ -84,11 +110,25 @@ export class MockExposure {
   readonly #knots: Float32Array;
   readonly #deviates: Float32Array;
 
-  private constructor(plan: ExposurePlan, seed: Seed, detector: Detector, rate: Float32Array, pedestal: Float32Array) {
+  private constructor(
+    plan: ExposurePlan,
+    seed: Seed,
+    detector: Detector,
+    { rate, illumination }: Light,
+    trapped: Float32Array | undefined,
+    pedestal: Float32Array,
+  ) {
     this.plan = plan;
     this.detector = detector;
     this.rate = rate;
+    this.illumination = illumination;
+    this.trapped = trapped;
     this.pedestal = pedestal;
+    this.toggles = makeToggles(plan, detector, seed);
+    // A rate below 0 makes no photons (see mock-photons): such a pixel falls evenly instead.
+    this.#losses = [...new Set(detector.flagged)]
+      .filter((index) => (rate[index] as number) < 0)
+      .map((index) => ({ index, dn: (rate[index] as number) / (detector.gain[index] as number) }));
     this.#seed = seed;
     this.#charge = new Float32Array(plan.rows * READ_COLUMNS);
     this.#counts = [new Uint16Array(plan.rows * READ_COLUMNS), new Uint16Array(plan.rows * READ_COLUMNS)];
@@ -103,15 +143,30 @@ export class MockExposure {
     const { tele, chip, effects, threads, rows } = plan;
     const detectorSeed = deriveSeed(1, plan.detectorSeed, TELE_NUMBER[tele], CHIP_NUMBER[chip]);
     const detector = await makeDetector(tele, chip, rows, detectorSeed, effects, threads);
-    const seed = deriveSeed(2, plan.seed, TELE_NUMBER[tele], CHIP_NUMBER[chip], plan.mjd, plan.exposure);
-    const rate = await makeRate(plan, detector);
+    const seed = exposureSeed(plan);
+    const light = await makeLight(plan, detector, detectorSeed);
+    const trapped = await makeTrapped(plan, detector, detectorSeed);
     const pedestal = await makePedestal(detector, seed, effects, threads);
-    return new MockExposure(plan, seed, detector, rate, pedestal);
+    return new MockExposure(plan, seed, detector, light, trapped, pedestal);
   }
 
   /** Runs the exposure from the reset and yields the reads that `wanted` accepts. One run at a time. */
   async *expose(wanted: (read: number) => boolean): AsyncGenerator<MockRead> {
-    const { plan, detector } = this;
+    // Telegraph pixels and losses move the pedestal while the exposure runs.
+    const shift = ({ index, dn }: Step): void => {
+      this.pedestal[index] = (this.pedestal[index] as number) + dn;
+    };
+    const moved = new Map<number, number>();
+    for (const { index } of [...this.toggles.flat(), ...this.#losses]) moved.set(index, this.pedestal[index] as number);
+    try {
+      yield* this.#run(wanted, shift);
+    } finally {
+      for (const [index, value] of moved) this.pedestal[index] = value;
+    }
+  }
+
+  async *#run(wanted: (read: number) => boolean, shift: (step: Step) => void): AsyncGenerator<MockRead> {
+    const { plan, detector, trapped } = this;
     const { rows, effects, threads } = plan;
     this.#charge.fill(0);
     const start = new Sequence(this.#seed, STREAM.oneOverFStart);
@@ -124,6 +179,8 @@ export class MockExposure {
         const i = jump.row * READ_COLUMNS + jump.x;
         this.#charge[i] = (this.#charge[i] as number) + jump.electrons;
       }
+      this.toggles[read]?.forEach(shift);
+      this.#losses.forEach(shift);
       if (oneOverF !== undefined) {
         const zero = [0, 0, 0, 0, 0];
         await normalMap(
@@ -142,7 +199,7 @@ export class MockExposure {
       const seeds = { ...seedParams(this.#seed), read };
       const photons = {
         kernel: 'mock-photons',
-        ports: { rate: 'rate', charge: 'charge' },
+        ports: { rate: trapped === undefined ? 'rate' : 'now', charge: 'charge' },
         params: { ...seeds, noise: effects.photons },
       };
       const readOut = {
@@ -155,10 +212,16 @@ export class MockExposure {
         ),
         params: { ...seeds, decay: exp(-read / RESET_READS) },
       };
+      const release = {
+        kernel: 'mock-release',
+        ports: { rate: 'rate', trapped: 'trapped', now: 'now' },
+        params: { decay: meanDecay(plan, read) },
+      };
       const isWanted = wanted(read);
       await runChain({
         arrays: {
           rate: map(this.rate),
+          ...(trapped && { trapped: map(trapped), now: { block: 'f32', planes: 1 } as const }),
           charge: map(this.#charge),
           gain: map(detector.gain),
           pedestal: map(this.pedestal),
@@ -171,7 +234,7 @@ export class MockExposure {
           knots: { data: this.#knots, rows, cols: OUTPUTS * KNOTS_PER_LINE },
           counts: { data: into, rows, cols },
         },
-        steps: isWanted ? [photons, readOut] : [photons],
+        steps: [...(trapped ? [release] : []), photons, ...(isWanted ? [readOut] : [])],
         options: { threads, strip: AMPLIFIER_COLUMNS, rows, cols },
       });
       if (isWanted) yield { read, counts: into, before: this.#counts[(read + 1) % 2] as Uint16Array };
@@ -179,13 +242,37 @@ export class MockExposure {
   }
 }
 
-async function makeRate(plan: ExposurePlan, detector: Detector): Promise<Float32Array> {
-  const { tele, chip, type, rows, effects, threads } = plan;
-  const rate = new Float32Array(rows * READ_COLUMNS);
-  if (effects.scene && type === 'internalflat') rate.fill(INTERNAL_FLAT);
+/** A pixel's counts change by so much. */
+interface Step {
+  readonly index: number;
+  readonly dn: number;
+}
+
+interface Light {
+  readonly rate: Float32Array;
+  readonly illumination: Float32Array | undefined;
+}
+
+const exposureSeed = ({ tele, chip, seed, mjd, exposure }: ExposurePlan): Seed =>
+  deriveSeed(2, seed, TELE_NUMBER[tele], CHIP_NUMBER[chip], mjd, exposure);
+
+/** What the pixels collect: the light of the scene by their response, and their dark current. */
+async function makeLight(plan: ExposurePlan, detector: Detector, detectorSeed: Seed): Promise<Light> {
+  const { tele, chip, type, level, rows, effects, threads } = plan;
+  const light = new Float32Array(rows * READ_COLUMNS);
+  let illumination: Float32Array | undefined;
+  if (effects.scene && type === 'internalflat') {
+    illumination = new Float32Array(rows * READ_COLUMNS).fill(1);
+    light.fill(level);
+    if (effects.illumination) {
+      const pattern = drawPattern(new Sequence(detectorSeed, STREAM.illumination), ILLUMINATION);
+      await multiplyByPattern(illumination, rows, pattern, threads);
+      await multiplyByPattern(light, rows, pattern, threads);
+    }
+  }
   if (effects.scene && type === 'gradient') {
     const line = Float32Array.from({ length: SCIENCE_COLUMNS }, (_, x) => gradientAt(x));
-    for (let row = 0; row < rows; row++) rate.set(line, row * READ_COLUMNS);
+    for (let row = 0; row < rows; row++) light.set(line, row * READ_COLUMNS);
   }
   if (effects.scene && type !== 'internalflat' && type !== 'gradient' && type !== 'dark') {
     // Not the chip: what the fibres look at is one thing for the three chips.
@@ -205,20 +292,71 @@ async function makeRate(plan: ExposurePlan, detector: Detector): Promise<Float32
         low: { data: scene.low, cols: FIBRES },
         high: { data: scene.high, cols: FIBRES },
         profile: { data: scene.profile, rows: FIBRES, cols: PROFILE_SAMPLES },
-        rate: { data: rate, rows, cols: SCIENCE_COLUMNS, rowStride: READ_COLUMNS },
+        rate: { data: light, rows, cols: SCIENCE_COLUMNS, rowStride: READ_COLUMNS },
       },
       {},
       { threads, strip: SCIENCE_COLUMNS },
     );
   }
-  forReferencePixels(rows, (index) => {
-    rate[index] = 0;
-  });
-  for (let i = 0; i < rate.length; i++) {
-    const light = ((detector.bad[i] as number) & BAD_DEAD) === 0 ? (rate[i] as number) : 0;
-    rate[i] = light + (detector.dark[i] as number);
+  const rate = new Float32Array(light.length);
+  const map = (data: Float32Array) => ({ data, rows, cols: READ_COLUMNS });
+  await runKernel(
+    'mock-light',
+    { light: map(light), response: map(detector.response), dark: map(detector.dark), rate: map(rate) },
+    {},
+    { threads },
+  );
+  const numbers = new Sequence(exposureSeed(plan), STREAM.unstable);
+  for (const { index, scatter } of detector.unstable) {
+    const shown = (light[index] as number) * (detector.response[index] as number);
+    rate[index] = (rate[index] as number) + shown * scatter * numbers.normal();
   }
-  return rate;
+  return { rate, illumination };
+}
+
+/** What the exposure before left in the traps [e-/read]: the mean of its light, without the noise of its photons. */
+async function makeTrapped(
+  plan: ExposurePlan,
+  detector: Detector,
+  detectorSeed: Seed,
+): Promise<Float32Array | undefined> {
+  const { after, effects, rows, threads } = plan;
+  if (after === undefined || !effects.persistence) return undefined;
+  const { rate } = await makeLight({ ...plan, ...after }, detector, detectorSeed);
+  const trapped = new Float32Array(rate.length);
+  const map = (data: Float32Array) => ({ data, rows, cols: READ_COLUMNS });
+  const { trap, well, gain } = detector;
+  await runKernel(
+    'mock-trap',
+    { rate: map(rate), trap: map(trap), well: map(well), gain: map(gain), trapped: map(trapped) },
+    { reads: after.reads },
+    { threads },
+  );
+  return trapped;
+}
+
+/** Mean of exp(-t / tau) over a read, with t from the end of the earlier exposure. */
+function meanDecay({ after }: ExposurePlan, read: number): number {
+  const seconds = READ_MS / 1000;
+  const since = (after?.gapSeconds ?? 0) + read * seconds;
+  return (exp(-since / TRAP_SECONDS) * (1 - exp(-seconds / TRAP_SECONDS)) * TRAP_SECONDS) / seconds;
+}
+
+/** Random telegraph noise: times in a level are exponential, rounded up to whole reads. */
+function makeToggles({ reads }: ExposurePlan, { telegraph }: Detector, seed: Seed): Step[][] {
+  const numbers = new Sequence(seed, STREAM.telegraph);
+  const steps = Array.from({ length: reads }, (): Step[] => []);
+  for (const { index, amplitude, dwell } of telegraph) {
+    // At first each level has the probability of its share of time.
+    let upper = numbers.uniform() * (dwell[0] + dwell[1]) > dwell[0];
+    if (upper) steps[0]?.push({ index, dn: amplitude });
+    for (let read = 0; ; upper = !upper) {
+      read += Math.ceil(-dwell[upper ? 1 : 0] * ln(numbers.uniform()));
+      if (read >= reads) break;
+      steps[read]?.push({ index, dn: upper ? -amplitude : amplitude });
+    }
+  }
+  return steps;
 }
 
 /** Cosmic rays: a hit leaves 1 / u of 500 e-, at most 100 000, in one pixel and parts of it in some neighbours. */

@@ -1,12 +1,30 @@
 /** What a simulated exposure is on disk: the raw file, the truth, and the calibrations that follow from it. */
+import { DQ } from '../core/generated/dq.js';
+import { version } from '../core/version.js';
 import { runKernel } from '../engine/index.js';
 import { type CardInput, encodeHdu, type HduInput } from '../fits/index.js';
-import { AMPLIFIER_COLUMNS, CONVERTER_LIMIT, READ_COLUMNS, RESET_READS, SCIENCE_COLUMNS } from './detector.js';
+import { apogee } from '../instruments/apogee/index.js';
+import {
+  AMPLIFIER_COLUMNS,
+  BAD_DEAD,
+  BAD_HIGH_FLAT,
+  BAD_HOT,
+  BAD_LOW_FLAT,
+  BAD_NEGATIVE,
+  BAD_NOISY,
+  BAD_TELEGRAPH,
+  BAD_UNSTABLE,
+  CONVERTER_LIMIT,
+  forReferencePixels,
+  READ_COLUMNS,
+  READ_MS,
+  RESET_READS,
+  SCIENCE_COLUMNS,
+  TRAP_SECONDS,
+} from './detector.js';
 import { BIAS_LEVEL, type ExposurePlan, type MockExposure, OUTPUT_OFFSET } from './exposure.js';
 import type { ExposureType } from './scene.js';
 
-/** Time of one read [ms]: 2048 lines of 520 clocks of 10 microseconds. */
-export const READ_MS = 10_647;
 const EXPOSURE_CADENCE_MS = 600_000;
 const MS_PER_DAY = 86_400_000;
 /** MJD of 1970-01-01. */
@@ -33,12 +51,23 @@ const TYPE_CARDS: Readonly<Record<ExposureType, TypeCards>> = {
   fpi: { imageType: 'ArcLamp', exposureType: 'ARCLAMP', quartz: 0, thar: 0, une: 0 },
 };
 
+/**
+ * Start of the exposure [ms since 1970]. Exposures follow each other through the night that the MJD names, and the number
+ * alone fixes the time; one that is told what went before starts so long after the end of that.
+ */
+function startMs({ mjd, exposure, after }: ExposurePlan): number {
+  const slot = (number: number): number => (mjd - MJD_OF_EPOCH) * MS_PER_DAY + (number % 120) * EXPOSURE_CADENCE_MS;
+  if (after === undefined) return slot(exposure);
+  return slot(after.exposure) + after.reads * READ_MS + Math.round(after.gapSeconds * 1000);
+}
+
+/** Serial number of the simulated detector. */
+const serial = ({ tele, chip, detectorSeed }: ExposurePlan): string => `MOCK-${tele}-${chip}-${detectorSeed}`;
+
 /** Cards of one read; `read` is 0-based. */
 export function readCards(plan: ExposurePlan, read: number): CardInput[] {
   const { imageType, exposureType, quartz, thar, une } = TYPE_CARDS[plan.type];
-  // Exposures follow each other through the night that the MJD names; the number alone fixes the time.
-  const start = (plan.mjd - MJD_OF_EPOCH) * MS_PER_DAY + (plan.exposure % 120) * EXPOSURE_CADENCE_MS;
-  const date = new Date(start + read * READ_MS).toISOString().slice(0, -1);
+  const date = new Date(startMs(plan) + read * READ_MS).toISOString().slice(0, -1);
   return [
     ['DATE-OBS', date, 'TAI at the start of this read'],
     ['TIMESYS', 'TAI', 'time scale of DATE-OBS'],
@@ -49,6 +78,7 @@ export function readCards(plan: ExposurePlan, read: number): CardInput[] {
     ['NFRAMES', plan.reads, 'number of frames'],
     ['FRAMENUM', read + 1, 'this read, counted from 1'],
     ['CHIP', plan.chip, 'detector: a, b, c = red, green, blue'],
+    ['DETSER', serial(plan), 'serial number of the detector'],
     ['EXPTYPE', exposureType, 'exposure type'],
     ['IMAGETYP', imageType, 'image type'],
     ['LAMPQRTZ', quartz, 'quartz lamp'],
@@ -119,7 +149,7 @@ export async function* apzChunks(exposure: MockExposure): AsyncGenerator<Uint8Ar
 }
 
 /** The science columns of a map. */
-function science<T extends Float32Array | Uint8Array>(map: T, rows: number): T {
+function science<T extends Float32Array | Uint16Array>(map: T, rows: number): T {
   const out = new (map.constructor as new (n: number) => T)(rows * SCIENCE_COLUMNS);
   for (let row = 0; row < rows; row++) {
     out.set(map.subarray(row * READ_COLUMNS, row * READ_COLUMNS + SCIENCE_COLUMNS), row * SCIENCE_COLUMNS);
@@ -137,7 +167,17 @@ function saturationMap(exposure: MockExposure): Float32Array {
   return out;
 }
 
-const identityCards = ({ tele, chip, mjd, exposure, type, seed, detectorSeed }: ExposurePlan): CardInput[] => [
+const identityCards = ({
+  tele,
+  chip,
+  mjd,
+  exposure,
+  type,
+  level,
+  seed,
+  detectorSeed,
+  after,
+}: ExposurePlan): CardInput[] => [
   ['TELE', tele, 'telescope'],
   ['CHIP', chip, 'detector'],
   ['MJD', mjd, 'night'],
@@ -145,20 +185,38 @@ const identityCards = ({ tele, chip, mjd, exposure, type, seed, detectorSeed }: 
   ['SIMTYPE', type, 'type of the simulated exposure'],
   ['SIMSEED', seed, 'seed of the simulation'],
   ['SIMDSEED', detectorSeed, 'seed of the simulated detector'],
+  ...(type === 'internalflat' ? [['LEVEL', level, '[electron/read] light of the flat'] as const] : []),
+  ['TAU', TRAP_SECONDS, '[s] time constant of the persistence'],
+  ...(after === undefined
+    ? []
+    : ([
+        ['AFTTYPE', after.type, 'type of the exposure before'],
+        ['AFTREADS', after.reads, 'its reads'],
+        ['AFTLEVEL', after.level, '[electron/read] its light, if a flat'],
+        ['AFTGAP', after.gapSeconds, '[s] from its end to the start of this one'],
+      ] as const)),
 ];
 
 /**
  * The truth: what a perfect reduction would find. Images are [rows][2048]; indices in the tables are 0-based.
- *   RATE [DN/read], RATE_E and DARK_E [e-/read] (RATE holds light and dark current), GAIN, READNOISE, SATURATION, C2, C3,
- *   RESET, PEDESTAL, BADPIX (1 hot, 2 dead, 4 small well, 8 noisy),
- *   JUMPS: READ is the first read that has the charge, BIAS: of each output in each read
+ *   RATE [DN/read], RATE_E and DARK_E [e-/read] (RATE holds light and dark current, not what traps release), GAIN,
+ *   READNOISE [DN], of a single read: the white noise of the pixel alone. The 1/f noise of its amplifier comes on top of it
+ *     (own part 0.7 DN rms over all times; the part in common with the reference output, 3 DN, can be subtracted), and so
+ *     do the 1/12 DN^2 of the rounding,
+ *   SATURATION, C2, C3, RESET, PEDESTAL,
+ *   RESPONSE, of light (0: dead or no light; the mean of all exposures for unstable pixels, RATE has that of this one),
+ *   ILLUMINATION, in internal flats: the light is LEVEL x ILLUMINATION x RESPONSE, PERSISTENCE [1/read] (A of Detector.trap),
+ *   BADPIX (1 hot, 2 dead, 4 small well, 8 noisy, 16 telegraph noise, 32 negative dark, 64 low, 128 high, 256 unstable
+ *     response),
+ *   JUMPS: READ is the first read that has the charge, BIAS: of each output in each read, TELEGRAPH: the difference of the
+ *     levels of each such pixel and the mean time in them
  */
 export function* truthChunks(exposure: MockExposure): Generator<Uint8Array> {
   const { plan, detector } = exposure;
   const { rows } = plan;
   const shape = [rows, SCIENCE_COLUMNS];
   yield* encodeHdu({ header: identityCards(plan) }, true);
-  const image = (name: string, unit: string, data: Float32Array | Uint8Array): Uint8Array[] =>
+  const image = (name: string, unit: string, data: Float32Array | Uint16Array): Uint8Array[] =>
     encodeHdu({ name, data, shape, header: [['BUNIT', unit, 'unit of the pixels']] }, false);
   const electrons = science(exposure.rate, rows);
   const gain = science(detector.gain, rows);
@@ -176,8 +234,12 @@ export function* truthChunks(exposure: MockExposure): Generator<Uint8Array> {
   yield* image('C3', '1/DN2', science(detector.c3, rows));
   yield* image('RESET', 'DN', science(detector.reset, rows));
   yield* image('PEDESTAL', 'DN', science(exposure.pedestal, rows));
+  yield* image('RESPONSE', '', science(detector.response, rows));
+  if (exposure.illumination !== undefined) yield* image('ILLUMINATION', '', science(exposure.illumination, rows));
+  yield* image('PERSISTENCE', '1/read', science(detector.trap, rows));
   yield* image('BADPIX', '', science(detector.bad, rows));
   const { jumps, levels } = exposure;
+  const { telegraph } = detector;
   const list = (value: (jump: (typeof jumps)[number]) => number) => Int32Array.from(jumps, value);
   const hdus: HduInput[] = [
     {
@@ -210,25 +272,97 @@ export function* truthChunks(exposure: MockExposure): Generator<Uint8Array> {
         })),
       ],
     },
+    {
+      kind: 'table',
+      name: 'TELEGRAPH',
+      columns: [
+        { name: 'Y', values: Int32Array.from(telegraph, ({ index }) => Math.floor(index / READ_COLUMNS)) },
+        { name: 'X', values: Int32Array.from(telegraph, ({ index }) => index % READ_COLUMNS) },
+        { name: 'AMPLITUDE', unit: 'DN', values: Float32Array.from(telegraph, ({ amplitude }) => amplitude) },
+        { name: 'LOWREADS', unit: 'read', values: Float32Array.from(telegraph, ({ dwell }) => dwell[0]) },
+        { name: 'HIGHREADS', unit: 'read', values: Float32Array.from(telegraph, ({ dwell }) => dwell[1]) },
+      ],
+    },
   ];
   for (const hdu of hdus) yield* encodeHdu(hdu, false);
+}
+
+/** Bits of data/dq.json for those of BADPIX, in calibrations of the dark and of the flat. */
+const DARK_BITS: readonly (readonly [number, number])[] = [
+  [BAD_HOT, DQ.HOT],
+  [BAD_NEGATIVE, DQ.NEGATIVE_DARK],
+  [BAD_NOISY, DQ.NOISY],
+  [BAD_TELEGRAPH, DQ.TELEGRAPH],
+];
+const FLAT_BITS: readonly (readonly [number, number])[] = [
+  [BAD_DEAD, DQ.LOW_FLAT],
+  [BAD_LOW_FLAT, DQ.LOW_FLAT],
+  [BAD_HIGH_FLAT, DQ.HIGH_FLAT],
+  [BAD_UNSTABLE, DQ.UNSTABLE_FLAT],
+];
+/** Error of exact values: nothing beside any measured one, and not 0, by which nobody can divide. */
+const EXACT_ERROR = 1e-6;
+/** Exposures that an exact calibration claims to be made of. */
+const EXACT_COUNT = 100;
+
+/** Data-quality bits [rows][SCIENCE_COLUMNS]: those of the flagged pixels, and of the border. */
+function dqMap({ detector, plan: { rows } }: MockExposure, bits: readonly (readonly [number, number])[]): Uint32Array {
+  const dq = new Uint32Array(rows * SCIENCE_COLUMNS);
+  const at = (index: number): number => Math.floor(index / READ_COLUMNS) * SCIENCE_COLUMNS + (index % READ_COLUMNS);
+  for (const index of detector.flagged) {
+    for (const [bad, bit] of bits) if (((detector.bad[index] as number) & bad) !== 0) dq[at(index)] |= bit;
+  }
+  forReferencePixels(rows, (index, isOutput) => {
+    if (!isOutput) dq[at(index)] = DQ.REFERENCE_PIXEL;
+  });
+  return dq;
+}
+
+/** A map of the science columns, NaN on the border. */
+function withoutBorder(map: Float32Array, rows: number): Float32Array {
+  const out = science(map, rows);
+  forReferencePixels(rows, (index, isOutput) => {
+    if (!isOutput) out[Math.floor(index / READ_COLUMNS) * SCIENCE_COLUMNS + (index % READ_COLUMNS)] = Number.NaN;
+  });
+  return out;
+}
+/** Dark rate [DN/read]. */
+function darkRate({ detector, plan: { rows } }: MockExposure): Float32Array {
+  const gain = science(detector.gain, rows);
+  return withoutBorder(detector.dark, rows).map((e, i) => e / (gain[i] as number));
+}
+
+/** Response over its median; NaN where a pixel is dead. */
+function flatField({ detector, plan: { rows } }: MockExposure): Float32Array {
+  // The median of some 50 000 pixels is within 2e-4 of that of all, and sorting four million would take longer than a read.
+  const step = Math.max(1, Math.floor(detector.response.length / 65_536));
+  const some = detector.response.filter((value, i) => i % step === 0 && value > 0).sort();
+  const median = some[some.length >> 1] as number;
+  return withoutBorder(detector.response, rows).map((value) => (value > 0 ? value / median : Number.NaN));
 }
 
 /** The calibrations of a detector, exact: file name and HDUs of each. */
 export function calibrationFiles(exposure: MockExposure): { name: string; hdus: () => Generator<Uint8Array> }[] {
   const { plan, detector } = exposure;
   const { rows, tele, chip } = plan;
+  const constant = (value: number) => withoutBorder(new Float32Array(rows * READ_COLUMNS).fill(value), rows);
   const file = (
     kind: string,
-    images: readonly (readonly [string, string, () => Float32Array])[],
+    images: readonly (readonly [string, string, () => Float32Array | Uint16Array | Uint32Array])[],
     more: CardInput[] = [],
   ) => ({
     name: `${kind}-${tele}-${chip}.fits`,
     *hdus() {
       const cards: CardInput[] = [
         ['CALKIND', kind, 'kind of calibration'],
+        ['INSTRUME', apogee.name, 'instrument'],
         ['TELE', tele, 'telescope'],
         ['CHIP', chip, 'detector'],
+        ['SERIAL', serial(plan), 'serial number of the detector'],
+        ['READMODE', '', 'read mode: any'],
+        ['GRADE', 'pass', 'quality: pass, warn or fail'],
+        ['NINPUT', 0, 'exact, made from no exposure'],
+        ['SWVER', version(), 'version of the software'],
         ['SIMDSEED', plan.detectorSeed, 'seed of the simulated detector'],
         ...more,
       ];
@@ -252,6 +386,30 @@ export function calibrationFiles(exposure: MockExposure): { name: string; hdus: 
       'resetanomaly',
       [['AMPLITUDE', 'DN', () => science(detector.reset, rows)]],
       [['TAU', RESET_READS, '[reads] time constant']],
+    ),
+    file(
+      'dark',
+      [
+        ['RATE', 'DN/read', () => darkRate(exposure)],
+        ['ERR', 'DN/read', () => constant(EXACT_ERROR)],
+        ['COUNT', '', () => new Uint16Array(rows * SCIENCE_COLUMNS).fill(EXACT_COUNT)],
+        ['DQ', '', () => dqMap(exposure, DARK_BITS)],
+      ],
+      [['READTIME', READ_MS / 1000, '[s] time of one read']],
+    ),
+    file('flat', [
+      ['FLAT', '', () => flatField(exposure)],
+      ['ERR', '', () => constant(EXACT_ERROR)],
+      ['DQ', '', () => dqMap(exposure, FLAT_BITS)],
+    ]),
+    file(
+      'persistence',
+      [
+        ['AMPLITUDE', '1/read', () => withoutBorder(detector.trap, rows)],
+        ['ERR', '1/read', () => constant(EXACT_ERROR)],
+        ['DQ', '', () => dqMap(exposure, [])],
+      ],
+      [['TAU', TRAP_SECONDS, '[s] time constant']],
     ),
   ];
 }

@@ -10,12 +10,26 @@ import type { Chip, Telescope } from '../instruments/apogee/index.js';
 import { apogee } from '../instruments/apogee/index.js';
 import { openStore, type ProductRecord } from '../store/index.js';
 import { ALL_EFFECTS, BORDER, type Effects, FULL_ROWS } from './detector.js';
-import { type ExposurePlan, MockExposure } from './exposure.js';
+import { type EarlierExposure, type ExposurePlan, MockExposure } from './exposure.js';
 import { apzChunks, calibrationFiles, rawChunks, truthChunks } from './files.js';
-import { EXPOSURE_TYPES, type ExposureType } from './scene.js';
+import { EXPOSURE_TYPES, type ExposureType, INTERNAL_FLAT } from './scene.js';
 
-export { ALL_EFFECTS, BAD_DEAD, BAD_HOT, BAD_LOW_WELL, BAD_NOISY, type Effects, NO_EFFECTS } from './detector.js';
-export { type ExposurePlan, type Jump, MockExposure, type MockRead } from './exposure.js';
+export {
+  ALL_EFFECTS,
+  BAD_DEAD,
+  BAD_HIGH_FLAT,
+  BAD_HOT,
+  BAD_LOW_FLAT,
+  BAD_LOW_WELL,
+  BAD_NEGATIVE,
+  BAD_NOISY,
+  BAD_TELEGRAPH,
+  BAD_UNSTABLE,
+  type Effects,
+  NO_EFFECTS,
+  TRAP_SECONDS,
+} from './detector.js';
+export { type EarlierExposure, type ExposurePlan, type Jump, MockExposure, type MockRead } from './exposure.js';
 export { EXPOSURE_TYPES, type ExposureType } from './scene.js';
 
 export interface SimulateOptions {
@@ -26,6 +40,8 @@ export interface SimulateOptions {
   readonly exposure: number;
   /** Default 'object'. */
   readonly type?: ExposureType;
+  /** Light of an internal flat where illumination and response are 1 [e-/read]: above 0, up to 5000; default 600. */
+  readonly level?: number;
   /** 1 to 1000; default 47. */
   readonly reads?: number;
   /** Rows of the detector, reference border included: 16 to 2048, default 2048. Fewer make a quick strip. */
@@ -38,6 +54,11 @@ export interface SimulateOptions {
   readonly effects?: Partial<Effects>;
   /** Every cosmic ray leaves this many electrons in one pixel, for tests of jump detection. Default: a wide distribution. */
   readonly jumpElectrons?: number | undefined;
+  /**
+   * The exposure before this one, which leaves charge in the traps: see Detector.trap. A chain of exposures names the bright
+   * one each time, with the time since its end. This exposure starts `gapSeconds` after that end, and DATE-OBS says so.
+   */
+  readonly after?: After | undefined;
   /** 'apz': compressed differences, as the archive holds them; 'raw': the reads as they stand. Default 'apz'. */
   readonly format?: 'apz' | 'raw';
   /** Directory for the files. */
@@ -47,6 +68,19 @@ export interface SimulateOptions {
   /** Also write calib/KIND-TELE-CHIP.fits; default true. */
   readonly calibrations?: boolean;
   readonly threads?: number;
+}
+
+/** An exposure that went before. */
+export interface After {
+  readonly type: ExposureType;
+  /** 1 to 1000. */
+  readonly reads: number;
+  /** As for SimulateOptions. */
+  readonly level?: number | undefined;
+  /** Its number in the night, which fixes when it began; default the one before. */
+  readonly exposure?: number | undefined;
+  /** Seconds from its end to the start of this exposure: 0 to 86400, default 10. */
+  readonly gapSeconds?: number | undefined;
 }
 
 export interface SimulateResult {
@@ -66,6 +100,35 @@ function wholeNumber(name: string, value: number, low: number, high: number): vo
   }
 }
 
+function checkType(name: string, type: ExposureType): void {
+  if (!EXPOSURE_TYPES.includes(type)) {
+    throw new UsageError(`expected ${name} to be one of ${EXPOSURE_TYPES.join(', ')}, received "${type}"`);
+  }
+}
+
+/** The light of an internal flat [e-/read]; no other type has one. */
+function checkLevel(type: ExposureType, level: number | undefined): number {
+  if (level === undefined) return INTERNAL_FLAT;
+  if (type !== 'internalflat')
+    throw new UsageError(`expected a level for an internalflat alone, received it for a ${type}`);
+  if (!(level > 0 && level <= 5000)) {
+    throw new UsageError(`expected the level to be above 0 and at most 5000 electrons a read, received ${level}`);
+  }
+  return level;
+}
+
+function planAfter(after: After | undefined, exposure: number): EarlierExposure | undefined {
+  if (after === undefined) return undefined;
+  const { type, reads, gapSeconds = 10, exposure: number = exposure - 1 } = after;
+  checkType('the type of the exposure before', type);
+  wholeNumber('the reads of the exposure before', reads, 1, 1000);
+  wholeNumber('the number of the exposure before', number, 0, 9999);
+  if (!(gapSeconds >= 0 && gapSeconds <= 86_400)) {
+    throw new UsageError(`expected the gap to be 0 to 86400 seconds, received ${gapSeconds}`);
+  }
+  return { type, reads, level: checkLevel(type, after.level), exposure: number, gapSeconds };
+}
+
 /**
  * Options with their defaults, checked.
  * @throws UsageError naming the option
@@ -76,9 +139,8 @@ export function planExposure(options: Omit<SimulateOptions, 'output'>): Exposure
   if (!['apo', 'lco'].includes(tele))
     throw new UsageError(`expected the telescope to be apo or lco, received "${tele}"`);
   if (!['a', 'b', 'c'].includes(chip)) throw new UsageError(`expected the chip to be a, b or c, received "${chip}"`);
-  if (!EXPOSURE_TYPES.includes(type)) {
-    throw new UsageError(`expected the type to be one of ${EXPOSURE_TYPES.join(', ')}, received "${type}"`);
-  }
+  checkType('the type', type);
+  const level = checkLevel(type, options.level);
   // The eight digits of a file name begin at MJD 55562 and end 9999 nights later.
   wholeNumber('the MJD', mjd, 55562, 65561);
   wholeNumber('the exposure', exposure, 0, 9999);
@@ -86,6 +148,7 @@ export function planExposure(options: Omit<SimulateOptions, 'output'>): Exposure
   wholeNumber('rows', rows, 4 * BORDER, FULL_ROWS);
   wholeNumber('the seed', seed, 0, Number.MAX_SAFE_INTEGER);
   wholeNumber('the detector seed', detectorSeed, 0, Number.MAX_SAFE_INTEGER);
+  const after = planAfter(options.after, exposure);
   const { jumpElectrons } = options;
   if (jumpElectrons !== undefined) wholeNumber('the electrons of a jump', jumpElectrons, 1, 1_000_000);
   wholeNumber('threads', threads, 1, 1024);
@@ -98,7 +161,22 @@ export function planExposure(options: Omit<SimulateOptions, 'output'>): Exposure
     if (typeof value !== 'boolean' && !isRate)
       throw new UsageError(`effect ${name}: expected true or false, received ${value}`);
   }
-  return { tele, chip, mjd, exposure, type, reads, rows, seed, detectorSeed, effects, threads, jumpElectrons };
+  return {
+    tele,
+    chip,
+    mjd,
+    exposure,
+    type,
+    level,
+    reads,
+    rows,
+    seed,
+    detectorSeed,
+    effects,
+    threads,
+    jumpElectrons,
+    after,
+  };
 }
 
 /**
@@ -141,14 +219,19 @@ export async function simulateExposure(options: SimulateOptions): Promise<Simula
 }
 
 function recordOf(plan: ExposurePlan, format: string): ProductRecord {
-  const { threads: _threads, effects, jumpElectrons, ...parameters } = plan;
+  const { threads: _threads, effects, jumpElectrons, after, ...parameters } = plan;
   const kernels = Object.fromEntries(KERNELS.filter((k) => k.stage === 'simulate').map((k) => [k.name, k.hash]));
   return {
     schema: `rampline-mock-${format}/1`,
     software: 'rampline simulate',
     inputs: [],
     calibrations: [],
-    parameters: { ...parameters, effects: { ...effects }, ...(jumpElectrons !== undefined && { jumpElectrons }) },
+    parameters: {
+      ...parameters,
+      effects: { ...effects },
+      ...(jumpElectrons !== undefined && { jumpElectrons }),
+      ...(after !== undefined && { after: { ...after } }),
+    },
     kernels,
   };
 }

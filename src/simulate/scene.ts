@@ -44,8 +44,8 @@ const FPI_PEAK = 700;
 const LAMP_SCALE = { une: 0.01, thar: 0.003 } as const;
 /** A lamp line may be no brighter: the lists' brightest are noted from saturated exposures. */
 const LAMP_BRIGHTEST = 8000;
-/** Internal flats light the detector itself. */
-export const INTERNAL_FLAT = 120;
+/** Internal flats light the detector itself; in 47 reads they fill a third of the well. */
+export const INTERNAL_FLAT = 600;
 /** The scene of ApogeeReduction.jl's ramp test: rates log-spaced along x, the same in every row [e-/read]. */
 export const gradientAt = (x: number): number =>
   GRADIENT_FIRST * exp((x / (COLUMNS - 1)) * ln(GRADIENT_LAST / GRADIENT_FIRST));

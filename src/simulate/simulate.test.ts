@@ -10,7 +10,11 @@ import { openFits } from '../fits/index.js';
 import { RESET_READS } from './detector.js';
 import {
   BAD_DEAD,
+  BAD_HIGH_FLAT,
   BAD_HOT,
+  BAD_LOW_FLAT,
+  BAD_NEGATIVE,
+  BAD_UNSTABLE,
   type Effects,
   MockExposure,
   NO_EFFECTS,
@@ -82,28 +86,57 @@ describe('numbers without libm', () => {
 describe('the same bytes', () => {
   // Changing any of these means that every file simulated before can no longer be made again.
   const GOLDEN = {
+    object: '90b57d551de2cc4f84bd3d7035e8f1617829515cc657f765ceb4be979fa1e421',
+    dark: 'f9c55c0d4849e63f34a4ae064e5a68663a9cfae6dd0f66301530d6b94b4f3174',
+    fpi: '7848a459a4e1a0bbaa59ae8cd3584ed9938814fe0311835acfba435ad21ae8f9',
+  } as const;
+  // Before the detector had a response, telegraph noise and so on; with those off it must still be what it was.
+  const WITHOUT = {
+    darkStructure: false,
+    negativeDark: false,
+    flat: false,
+    unstablePixels: false,
+    illumination: false,
+    telegraph: false,
+    persistence: false,
+  };
+  const GOLDEN_WITHOUT = {
     object: '94a32b52c7a406a35e54ed491991c87f6bceab30fec499a7eca0ae63d8175f0d',
     dark: '6b23ea7d064c4f16d38c0acf91a5e87f4606abfaaa1d4251582b81e74d9d27f7',
     fpi: '916f2e3d4b59c27fd0d1aaa607414d289b1b417ef7acadb3fc16147b8127bf39',
   } as const;
+  const EVERY = [
+    ...Object.entries(GOLDEN).map(([type, sum]) => [type, 'every effect', {}, sum] as const),
+    ...Object.entries(GOLDEN_WITHOUT).map(([type, sum]) => [type, 'those of old alone', WITHOUT, sum] as const),
+  ];
 
-  it.each(Object.entries(GOLDEN))('as ever for a strip of type %s', async (type, expected) => {
-    const { reads } = await expose({ type: type as keyof typeof GOLDEN, rows: 48, effects: { cosmicRays: 2000 } });
+  it.each(EVERY)('as ever for a strip of type %s with %s', async (type, _, off, expected) => {
+    const { reads } = await expose({
+      type: type as keyof typeof GOLDEN,
+      rows: 48,
+      effects: { cosmicRays: 2000, ...off },
+    });
     expect(hash(reads)).toBe(expected);
   });
 
   it('on every CPU target and for any number of threads', async () => {
     const { available } = addon().targets();
     const hashes = new Set<string>();
+    const flats = new Set<string>();
     try {
       for (const target of available) {
         expect(addon().limitTarget(target)).toBe(true);
-        for (const threads of [1, 2]) hashes.add(hash((await expose({ rows: 32, threads })).reads));
+        for (const threads of [1, 2]) {
+          hashes.add(hash((await expose({ rows: 32, threads })).reads));
+          const after = { type: 'internalflat', reads: 9 } as const;
+          flats.add(hash((await expose({ type: 'internalflat', after, rows: 32, threads })).reads));
+        }
       }
     } finally {
       addon().limitTarget('');
     }
     expect(hashes.size).toBe(1);
+    expect(flats.size).toBe(1);
   });
 
   it('for the same seed only', async () => {
@@ -307,6 +340,173 @@ describe('each effect alone', () => {
     expect(full).toBeGreaterThan(20);
   });
 
+  it('response: light by its map, the dark by nothing', async () => {
+    const rows = 128;
+    const flat = await expose({ type: 'internalflat', level: 2000, reads: 3, rows }, { scene: true, flat: true });
+    const { detector } = flat.exposure;
+    const differences: number[] = [];
+    let [low, high, wrong, n] = [0, 0, 0, 0];
+    for (const i of sensitive(rows)) {
+      const response = detector.response[i] as number;
+      const grown = (flat.reads[2]?.[i] as number) - (flat.reads[0]?.[i] as number);
+      if (Math.abs(grown - (2 * 2000 * response) / (detector.gain[i] as number)) > 1.01) wrong++;
+      const bits = detector.bad[i] as number;
+      if (bits === BAD_LOW_FLAT) low += Number(response >= 0.05 && response <= 0.5);
+      else if (bits === BAD_HIGH_FLAT) high += Number(response >= 1.3 && response <= 1.8);
+      else if (bits === 0 && detector.bad[i + 1] === 0 && i % COLS < 2043) {
+        differences.push((detector.response[i + 1] as number) - response);
+      }
+      n++;
+    }
+    expect(wrong).toBe(0);
+    expect(low / n).toBeCloseTo(5e-4, 4);
+    expect(high / n).toBeCloseTo(1e-4, 4);
+    // Neighbours share the large-scale part.
+    expect(Math.sqrt(variance(differences) / 2)).toBeCloseTo(0.015, 3);
+    const dark = await expose({ rows, type: 'dark' }, { dark: true, flat: true });
+    expect(dark.exposure.rate).toEqual(dark.exposure.detector.dark);
+    expect(dark.exposure.rate[20 * COLS + 20]).toBeCloseTo(0.1, 6);
+  });
+
+  it('illumination: smooth, within 20 %, in internal flats alone', async () => {
+    const rows = 128;
+    const { exposure } = await expose({ type: 'internalflat', rows }, { scene: true, illumination: true });
+    const pattern = exposure.illumination as Float32Array;
+    let [least, most, step, wrong] = [Infinity, -Infinity, 0, 0];
+    for (const i of sensitive(rows)) {
+      const value = pattern[i] as number;
+      least = Math.min(least, value);
+      most = Math.max(most, value);
+      step = Math.max(step, Math.abs((pattern[i - 1] as number) - value));
+      if (Math.abs((exposure.rate[i] as number) / (600 * value) - 1) > 1e-6) wrong++;
+    }
+    expect(wrong).toBe(0);
+    expect(least).toBeGreaterThan(0.8);
+    expect(most).toBeLessThan(1.2);
+    expect(most - least).toBeGreaterThan(0.05);
+    expect(step).toBeLessThan(1e-3);
+    expect((await expose({ type: 'quartzflat' }, { scene: true })).exposure.illumination).toBeUndefined();
+  });
+
+  it('unstable pixels: another response in each exposure', async () => {
+    const flats = await Promise.all(
+      [7, 8, 9, 10].map((exposure) =>
+        expose({ type: 'internalflat', exposure, rows: 256 }, { scene: true, unstablePixels: true }),
+      ),
+    );
+    const relative: number[] = [];
+    let wrong = 0;
+    for (const i of sensitive(256)) {
+      const rates = flats.map(({ exposure }) => (exposure.rate[i] as number) / 600);
+      const isUnstable = flats[0]?.exposure.detector.bad[i] === BAD_UNSTABLE;
+      if (isUnstable) relative.push(...rates.map((rate) => rate - 1));
+      else if (rates.some((rate) => rate !== 1)) wrong++;
+    }
+    expect(wrong).toBe(0);
+    expect(relative.length).toBeGreaterThan(4 * 80);
+    // Scatter of 5 to 10 %, its square averages to 0.00583.
+    expect(Math.sqrt(variance(relative))).toBeGreaterThan(0.065);
+    expect(Math.sqrt(variance(relative))).toBeLessThan(0.09);
+  });
+
+  it('telegraph noise: two levels, both ways, the mean time in each', async () => {
+    const rows = 64;
+    const { exposure, reads } = await expose({ rows, reads: 200 }, { telegraph: true });
+    const { telegraph, bad } = exposure.detector;
+    expect(telegraph.length).toBeCloseTo(5e-4 * 2040 * 56, -1);
+    let [up, down, upper, expectedUpper] = [0, 0, 0, 0];
+    for (const { index, amplitude, dwell } of telegraph) {
+      const series = reads.map((read) => read[index] as number);
+      const levels = [...new Set(series)].sort((a, b) => a - b);
+      expect(levels.length).toBeLessThanOrEqual(2);
+      if (levels.length === 2)
+        expect(Math.abs((levels[1] as number) - (levels[0] as number) - amplitude)).toBeLessThan(1);
+      series.forEach((value, r) => {
+        if (r > 0 && value > (series[r - 1] as number)) up++;
+        if (r > 0 && value < (series[r - 1] as number)) down++;
+      });
+      if (levels.length < 2) continue;
+      upper += series.filter((value) => value === levels[1]).length / series.length;
+      // Rounding up to whole reads adds half a read to either time.
+      expectedUpper += (dwell[1] + 0.5) / (dwell[0] + dwell[1] + 1);
+    }
+    expect(Math.abs(up - down)).toBeLessThan(0.1 * up);
+    // 57 pixels with some 12 changes each: the share of time in a level is known to 2 %
+    expect(Math.abs(upper / expectedUpper - 1)).toBeLessThan(0.1);
+    expect(up / telegraph.length).toBeGreaterThan(3);
+    let wrong = 0;
+    for (const i of sensitive(rows)) if (bad[i] === 0 && reads[9]?.[i] !== reads[0]?.[i]) wrong++;
+    expect(wrong).toBe(0);
+    // What the exposure moved stands where it stood.
+    expect(new Set(exposure.pedestal)).toEqual(new Set([0]));
+  });
+
+  it('negative dark: counts fall evenly; light shows above it', async () => {
+    const { exposure, reads } = await expose({ rows: 256, reads: 9 }, { negativeDark: true, photons: true });
+    let [n, wrong] = [0, 0];
+    for (const i of sensitive(256)) {
+      const rate = exposure.rate[i] as number;
+      const fall = (reads[8]?.[i] as number) - (reads[0]?.[i] as number);
+      if (exposure.detector.bad[i] === BAD_NEGATIVE) {
+        n++;
+        expect(rate).toBeLessThanOrEqual(-1);
+        expect(Math.abs(fall - (8 * rate) / (exposure.detector.gain[i] as number))).toBeLessThan(1.01);
+      } else if (fall !== 0) wrong++;
+    }
+    expect(wrong).toBe(0);
+    expect(n).toBeGreaterThan(80);
+    const flat = await expose({ rows: 256, type: 'internalflat' }, { negativeDark: true, scene: true });
+    for (const i of sensitive(256)) {
+      const dark = flat.exposure.detector.dark[i] as number;
+      if (flat.exposure.rate[i] !== Math.fround(600 + dark)) wrong++;
+    }
+    expect(wrong).toBe(0);
+  });
+
+  it('dark structure: scatter and a glow, never below 0', async () => {
+    const { exposure } = await expose({ rows: 128 }, { dark: true, darkStructure: true });
+    const { dark } = exposure.detector;
+    let least = Infinity;
+    for (const i of sensitive(128)) least = Math.min(least, dark[i] as number);
+    expect(least).toBeGreaterThan(0);
+    // The glow is in a corner: large x, small row.
+    const block = (row: number, x: number) =>
+      mean(Array.from({ length: 400 }, (_, k) => dark[(row + Math.floor(k / 20)) * COLS + x + (k % 20)] as number));
+    expect(block(8, 1900)).toBeGreaterThan(2 * block(90, 100));
+    const here = Array.from(
+      { length: 400 },
+      (_, k) => dark[(60 + Math.floor(k / 20)) * COLS + 300 + (k % 20)] as number,
+    );
+    expect(Math.sqrt(variance(here)) / mean(here)).toBeCloseTo(0.2, 1);
+  });
+
+  it('persistence: A times the fluence, a full well at most, dying away from the end of the exposure before', async () => {
+    const after = { type: 'internalflat', level: 5000, reads: 15, gapSeconds: 20 } as const;
+    const effects = { persistence: true, scene: true, saturation: true } as const;
+    const { exposure, reads, rows } = await expose({ type: 'dark', rows: 64, reads: 12, after }, effects);
+    const { trap, well, gain } = exposure.detector;
+    const amplitudes: number[] = [];
+    let wrong = 0;
+    for (const i of sensitive(rows)) {
+      amplitudes.push(trap[i] as number);
+      const fluence = Math.min(5000 * 15, (well[i] as number) * (gain[i] as number));
+      // Integral of the rate over reads 1 to 11, which the last count has and the first has not; t in seconds.
+      const integral = (300 / 10.647) * (Math.exp(-(20 + 10.647) / 300) - Math.exp(-(20 + 12 * 10.647) / 300));
+      const expected = ((trap[i] as number) * fluence * integral) / (gain[i] as number);
+      const grown = (reads[11]?.[i] as number) - (reads[0]?.[i] as number);
+      if (Math.abs(grown - expected) > 1.01) wrong++;
+    }
+    expect(wrong).toBe(0);
+    amplitudes.sort((a, b) => a - b);
+    expect(amplitudes[amplitudes.length >> 1]).toBeLessThan(4e-4);
+    expect(amplitudes.at(-1)).toBeGreaterThan(6e-3);
+    expect(amplitudes.at(-1)).toBeLessThan(1.3e-2);
+    // Nothing before, nothing to come out.
+    const alone = await expose({ type: 'dark', rows: 64 }, effects);
+    expect(alone.exposure.trapped).toBeUndefined();
+    expect(alone.reads[3]).toEqual(alone.reads[0]);
+  });
+
   it('one switch moves nothing else', async () => {
     // Light and photons stay the same numbers whether or not the noise is there.
     const quiet = await expose({ type: 'internalflat', reads: 2 }, { scene: true, photons: true });
@@ -406,9 +606,19 @@ describe('files', () => {
     });
     const file = openFits(join(output, truth as string));
     const names = file.hdus.map((hdu) => hdu.name);
-    for (const name of ['RATE', 'RATE_E', 'GAIN', 'READNOISE', 'SATURATION', 'C2', 'C3', 'BADPIX', 'JUMPS', 'BIAS']) {
-      expect(names).toContain(name);
-    }
+    const images = [
+      'RATE',
+      'RATE_E',
+      'GAIN',
+      'READNOISE',
+      'SATURATION',
+      'C2',
+      'C3',
+      'RESPONSE',
+      'PERSISTENCE',
+      'BADPIX',
+    ];
+    for (const name of [...images, 'JUMPS', 'BIAS', 'TELEGRAPH']) expect(names).toContain(name);
     const map = (from: typeof file, name: string) => {
       const hdu = from.hdus.find((h) => h.name === name);
       return from.readImage(hdu as NonNullable<typeof hdu>).data as Float32Array;
@@ -422,7 +632,61 @@ describe('files', () => {
     for (let i = 0; i < rate.length; i += 997)
       expect(rate[i]).toBe(Math.fround((electrons[i] as number) / (gains[i] as number)));
     gain.close();
+    const [response, bad] = [map(file, 'RESPONSE'), map(file, 'BADPIX') as unknown as Uint16Array];
+    const flat = openFits(join(output, 'calib/flat-apo-a.fits'));
+    const [field, flags] = [map(flat, 'FLAT'), map(flat, 'DQ') as unknown as Uint32Array];
+    const good = field.filter((value) => value > 0).sort((a, b) => a - b);
+    expect(good[good.length >> 1]).toBeCloseTo(1, 3);
+    const dark = openFits(join(output, 'calib/dark-apo-a.fits'));
+    const [dn, darkFlags] = [map(dark, 'RATE'), map(dark, 'DQ') as unknown as Uint32Array];
+    expect(dark.hdu(0).header.get('READTIME')).toBe(10.647);
+    const darkE = map(file, 'DARK_E');
+    const scale = (response[30 * 2048 + 30] as number) / (field[30 * 2048 + 30] as number);
+    const seen = new Set<number>();
+    for (let i = 0; i < field.length; i++) {
+      const [row, x] = [Math.floor(i / 2048), i % 2048];
+      if (row < 4 || row >= 60 || x < 4 || x >= 2044) {
+        const isBorder = Number.isNaN(field[i]) && flags[i] === 2 && Number.isNaN(dn[i]) && darkFlags[i] === 2;
+        if (!isBorder) throw new Error(`border pixel ${i}`);
+        continue;
+      }
+      const bits = bad[i] as number;
+      seen.add(bits);
+      for (const [flag, expected, from] of [
+        [64, BAD_DEAD | BAD_LOW_FLAT, flags],
+        [2 ** 19, BAD_UNSTABLE, flags],
+        [2 ** 20, BAD_HIGH_FLAT, flags],
+        [16, BAD_NEGATIVE, darkFlags],
+        [32, BAD_HOT, darkFlags],
+      ] as const) {
+        if ((((from[i] as number) & flag) !== 0) !== ((bits & expected) !== 0)) throw new Error(`bit ${flag} of ${i}`);
+      }
+      if ((bits & BAD_DEAD) !== 0) expect(field[i]).toBeNaN();
+      else if (Math.abs((response[i] as number) / (field[i] as number) / scale - 1) > 1e-6)
+        throw new Error(`flat ${i}`);
+      if (Math.abs((darkE[i] as number) - (dn[i] as number) * (gains[i] as number)) > 1e-4)
+        throw new Error(`dark ${i}`);
+    }
+    expect(seen.size).toBeGreaterThan(6);
+    flat.close();
+    dark.close();
     file.close();
+  });
+
+  it('says in every header which detector it was, and when: after the exposure before', async () => {
+    const output = join(directory, 'after');
+    const dark = { ...base, type: 'dark', truth: false, calibrations: false, format: 'raw', output } as const;
+    const header = async (plan: Plan) => {
+      const { raw } = await simulateExposure({ ...dark, ...plan });
+      const file = openFits(join(output, raw));
+      const cards = ['DETSER', 'DATE-OBS'].map((name) => file.hdu(2).header.get(name));
+      file.close();
+      return cards;
+    };
+    expect(await header({})).toEqual(['MOCK-apo-a-1', '2023-02-25T01:10:10.647']);
+    // Exposure 7 begins at 01:10:00 and takes 20 reads of 10.647 s; the second read of this one is a read later.
+    const after = { type: 'internalflat', reads: 20, exposure: 7, gapSeconds: 5 } as const;
+    expect(await header({ exposure: 9, after })).toEqual(['MOCK-apo-a-1', '2023-02-25T01:13:48.587']);
   });
 
   it('refuses what it cannot simulate', async () => {
@@ -436,6 +700,14 @@ describe('files', () => {
       { effects: { glow: true } as unknown as Partial<Effects> },
       { type: 'moon' as never },
       { chip: 'd' as never },
+      { level: 100 },
+      { type: 'internalflat', level: 5001 },
+      { type: 'internalflat', level: Number.NaN },
+      { after: { type: 'dark', reads: 0 } },
+      { after: { type: 'sun' as never, reads: 4 } },
+      { after: { type: 'dark', reads: 4, level: 600 } },
+      { after: { type: 'dark', reads: 4, gapSeconds: -1 } },
+      { exposure: 0, after: { type: 'dark', reads: 4 } },
     ];
     for (const plan of bad) expect(() => planExposure({ ...base, ...plan })).toThrow(UsageError);
   });

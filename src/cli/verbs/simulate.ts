@@ -3,7 +3,8 @@ import { type Command, Option } from 'commander';
 import { UsageError } from '../../core/errors.js';
 import { didYouMean } from '../../core/suggest.js';
 import type { Chip, Telescope } from '../../instruments/apogee/index.js';
-import { wholeNumber } from '../options.js';
+import type { After, ExposureType } from '../../simulate/index.js';
+import { realNumber, wholeNumber } from '../options.js';
 import type { Define, GlobalOptions } from '../reply.js';
 import { bytesText, table } from '../table.js';
 
@@ -15,6 +16,9 @@ interface SimulateFlags {
   readonly reads: number;
   readonly rows: number;
   readonly type: string;
+  readonly level?: number;
+  readonly after?: string;
+  readonly gap?: number;
   readonly seed: number;
   readonly detectorSeed: number;
   readonly format: 'apz' | 'raw';
@@ -37,6 +41,7 @@ export function defineSimulate(program: Command, define: Define): void {
         ['rampline simulate -o raw', 'three chips, 47 reads, full size, every effect'],
         ['rampline simulate --reads 12 --rows 64 -o raw', 'a quick strip'],
         ['rampline simulate --type dark --without cosmicRays -o darks', 'for a 1/f calibration'],
+        ['rampline simulate --type dark --exposure 2 --after internalflat:20:4000 -o raw', 'a dark after a deep flat'],
         ['rampline simulate --effects photons,scene,readNoise -o raw', 'these effects alone'],
       ],
     },
@@ -49,6 +54,17 @@ export function defineSimulate(program: Command, define: Define): void {
         .option('--reads <n>', 'reads', wholeNumber('--reads', 1, 1000), 47)
         .option('--rows <n>', 'rows of the detector', wholeNumber('--rows', 16, 2048), 2048)
         .option('--type <type>', 'object, dark, domeflat, quartzflat, internalflat, une, thar, fpi', 'object')
+        .option(
+          '--level <e>',
+          'light of an internalflat, electrons a read (default: 600)',
+          realNumber('--level', 1e-3, 5000),
+        )
+        .option('--after <exposure>', 'persistence of an exposure before: TYPE:READS[:LEVEL[:NUMBER IN THE NIGHT]]')
+        .option(
+          '--gap <s>',
+          'seconds from the end of that exposure to the start of this one (default: 10)',
+          realNumber('--gap', 0, 86_400),
+        )
         .option(
           '--seed <n>',
           'of everything random in the exposure',
@@ -78,6 +94,7 @@ export function defineSimulate(program: Command, define: Define): void {
           `expected --type to be one of ${EXPOSURE_TYPES.join(', ')}, received "${options.type}"${near}`,
         );
       }
+      const after = readAfter(options.after, options.gap);
       const names = (text: string | undefined): string[] => {
         const list = (text ?? '').split(',').filter((name) => name !== '');
         for (const name of list) {
@@ -108,6 +125,8 @@ export function defineSimulate(program: Command, define: Define): void {
             mjd: options.mjd,
             exposure: options.exposure,
             type,
+            ...(options.level !== undefined && { level: options.level }),
+            after,
             reads: options.reads,
             rows: options.rows,
             seed: options.seed,
@@ -138,4 +157,18 @@ export function defineSimulate(program: Command, define: Define): void {
       };
     },
   );
+}
+
+/** --after TYPE:READS[:LEVEL[:NUMBER]] and --gap; the simulator checks the values. */
+function readAfter(text: string | undefined, gap: number | undefined): After | undefined {
+  if (text === undefined) {
+    if (gap !== undefined) throw new UsageError('expected --after with --gap: the gap is the time since that exposure');
+    return undefined;
+  }
+  const [type, ...parts] = text.split(':');
+  const [reads, level, exposure, ...more] = parts.map(Number);
+  if (reads === undefined || more.length > 0 || parts.some((part) => part === '' || !Number.isFinite(Number(part)))) {
+    throw new UsageError(`expected --after to be TYPE:READS[:LEVEL[:NUMBER]], received "${text}"`);
+  }
+  return { type: type as ExposureType, reads, level, exposure, gapSeconds: gap };
 }
