@@ -12,7 +12,7 @@ const ROOMS = {
   night: ['core', 'engine', 'fits', 'store', 'calib', 'instruments', 'stages', 'simulate'],
 };
 // Which room may use which npm package; a package that is not named here is used by none.
-const PACKAGES = { commander: 'cli', piscina: 'engine' };
+const PACKAGES = { commander: 'cli', piscina: 'engine', kysely: 'calib', 'better-sqlite3': 'calib', pg: 'calib' };
 
 const room = (name, allowed) => ({
   name: `${name}-imports`,

@@ -13,10 +13,33 @@
  * Functions reject with a RamplineError; its class (`error.class`) is one of usage, input, calibration, algorithm, storage,
  * retriable and bug, and `error.exitCode` is what the command line would end with.
  */
+export {
+  CALIBRATION_KINDS,
+  type CalibrationIdentity,
+  type CalibrationRecord,
+  calibrationCards,
+  readCalibrationRecord,
+} from './calib/product.js';
 export { loadRampCalibrations, type RampCalibrations } from './calib/ramp.js';
+export {
+  type ChosenFile,
+  openRegistry,
+  type Registry,
+  type Resolution,
+  readCalibrationFile,
+  resolveCalibrations,
+} from './calib/registry.js';
+export {
+  type Explanation,
+  explanationText,
+  type Frame,
+  type Pin,
+  selectCalibrations,
+  toProvenance,
+} from './calib/select.js';
 export * from './core/errors.js';
 export { DQ, DQ_BITS } from './core/generated/dq.js';
-export type { Identity, Instrument, ProvenanceEntry } from './core/product.js';
+export type { CalibrationRule, Identity, Instrument, ProvenanceEntry } from './core/product.js';
 export { version } from './core/version.js';
 export {
   type BoundArray,
@@ -35,6 +58,13 @@ export { type Comparison, diff, type ProductDiff } from './night/diff.js';
 export { examine, type Finding } from './night/doctor.js';
 export { type Inspection, inspect } from './night/inspect.js';
 export { type RampOutcome, type RampRequest, type RampSummary, ramp } from './night/ramp.js';
+export {
+  addCalibrations,
+  explainFrames,
+  listCalibrations,
+  pinCalibrations,
+  reindexCalibrations,
+} from './night/registry.js';
 export { type Picture, type ViewOptions, view } from './night/view.js';
 export { type SimulateOptions, type SimulateResult, simulateExposure } from './simulate/index.js';
 export type { DiffOptions, DiffStatus, HduDiff } from './stages/qa/diff.js';

@@ -17,7 +17,7 @@
  */
 import { basename } from 'node:path';
 import { CalibrationError, type ErrorContext } from '../core/errors.js';
-import type { ProvenanceEntry } from '../core/product.js';
+import type { Grade, ProvenanceEntry } from '../core/product.js';
 import { didYouMean } from '../core/suggest.js';
 import { type CardInput, type FitsFile, type FitsLimits, type Header, openFits } from '../fits/index.js';
 import { type FileHash, hashFile, readManifest } from '../store/index.js';
@@ -53,8 +53,8 @@ export const KIND_IMAGES: Readonly<Record<CalibrationKind, readonly string[]>> =
   persistence: ['AMPLITUDE'],
 };
 
-export const GRADES = ['pass', 'warn', 'fail'] as const;
-export type Grade = (typeof GRADES)[number];
+export const GRADES: readonly Grade[] = ['pass', 'warn', 'fail'];
+export type { Grade };
 
 /** One calibration as the registry knows it. Immutable: another content has another sha256. */
 export interface CalibrationRecord {

@@ -34,6 +34,35 @@ export interface DetectorDefaults {
   readonly source: string;
 }
 
+/** Quality of a calibration. */
+export type Grade = 'pass' | 'warn' | 'fail';
+
+/** How one kind of calibration is chosen for a frame: data, applied by selectCalibrations of src/calib. */
+export interface CalibrationRule {
+  readonly kind: string;
+  /** The stage that takes it. */
+  readonly usedBy: 'ramp' | 'calibrate';
+  /** Whether that stage cannot do without. */
+  readonly required: boolean;
+  /**
+   * What must be equal. Telescope and chip always have a value; instrument, read mode and serial number are compared where
+   * both sides state one.
+   */
+  readonly match: readonly ('instrument' | 'tele' | 'chip' | 'readMode' | 'serial')[];
+  /** Grades that may be used. */
+  readonly grades: readonly Grade[];
+  /** For a frame inside no window: the nearest one, measured from the frame to the edge of the window [d]. */
+  readonly nearest: {
+    /** 'before': only windows that end before the frame. */
+    readonly side: 'before' | 'after' | 'either';
+    readonly limitDays: number;
+    /** A nearest one farther than this is used with a warning. */
+    readonly warnDays: number;
+  };
+  /** In a gap between two windows, both within the limit: weigh the two instead of taking the nearer one. */
+  readonly interpolate: boolean;
+}
+
 /** One instrument as the stages need it. */
 export interface Instrument {
   readonly name: string;
@@ -45,6 +74,7 @@ export interface Instrument {
   rawName(identity: Identity, format: 'apz' | 'fits'): string;
   /** `{stage}-{tele}-{mjd}-{chip}-{exposure}.fits` */
   productName(stage: string, identity: Identity): string;
+  readonly calibrationRules: readonly CalibrationRule[];
 }
 
 /** One file or value that went into a product, and why it was chosen. */

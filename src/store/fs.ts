@@ -4,7 +4,7 @@
  * error class.
  */
 import type { BigIntStats, Dirent } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
+import { type FileHandle, link, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { InputError, RamplineError, StorageError } from '../core/errors.js';
 
 /** What the store asks of a file system. Every call may reject with a Node errno error; none is retried. */
@@ -19,6 +19,8 @@ export interface StoreFs {
   fstat(file: FileHandle): Promise<BigIntStats>;
   close(file: FileHandle): Promise<void>;
   rename(from: string, to: string): Promise<void>;
+  /** A second name for a file; EEXIST where the name is taken. */
+  link(from: string, to: string): Promise<void>;
   unlink(path: string): Promise<void>;
   /** Follows links. */
   stat(path: string): Promise<BigIntStats>;
@@ -36,6 +38,7 @@ export const nodeFs: StoreFs = {
   fstat: (file) => file.stat({ bigint: true }),
   close: (file) => file.close(),
   rename: (from, to) => rename(from, to),
+  link: (from, to) => link(from, to),
   unlink: (path) => unlink(path),
   stat: (path) => stat(path, { bigint: true }),
   readdir: (path) => readdir(path, { withFileTypes: true }),

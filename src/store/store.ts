@@ -67,9 +67,15 @@ export class Store {
    * the new one, each whole; the manifest never speaks of a file that is not there.
    * @param name relative to the directory; '/' makes subdirectories
    * @param chunks the bytes; an array is written from where it lies and compared with what was read back
+   * @param options replace: false refuses a name that is taken, also where another process takes it at this moment
    * @throws StorageError (nothing is left behind, and the same call may be made again), UsageError for the name
    */
-  async writeProduct(name: string, chunks: Chunks, record: ProductRecord): Promise<ManifestEntry> {
+  async writeProduct(
+    name: string,
+    chunks: Chunks,
+    record: ProductRecord,
+    { replace = true }: { readonly replace?: boolean } = {},
+  ): Promise<ManifestEntry> {
     const path = this.pathOf(name);
     const manifestPath = path + MANIFEST_SUFFIX;
     const key = productKey(record);
@@ -98,8 +104,8 @@ export class Store {
       const manifest = await this.#stage(manifestPath, [Buffer.from(serializeManifest(entry), 'utf8')]);
       staged.push(manifest);
       // The old entry goes first: killed here, the product counts as not done; it never carries another product's entry.
-      await this.#removeIfThere(manifestPath);
-      await this.#commit(product, path);
+      if (replace) await this.#removeIfThere(manifestPath);
+      await this.#commit(product, path, replace);
       await this.#commit(manifest, manifestPath);
       return entry;
     } catch (error) {
@@ -330,10 +336,14 @@ export class Store {
     return result!;
   }
 
-  /** Rename > fsync of the directory. */
-  async #commit(staged: Staged, path: string): Promise<void> {
+  /** Rename > fsync of the directory. A link, unlike a rename, fails where the name is taken. */
+  async #commit(staged: Staged, path: string, replace = true): Promise<void> {
     try {
-      await this.#fs.rename(staged.temporary, path);
+      if (replace) await this.#fs.rename(staged.temporary, path);
+      else {
+        await this.#fs.link(staged.temporary, path);
+        await this.#fs.unlink(staged.temporary);
+      }
       await this.#syncDirectory(dirname(path));
     } catch (error) {
       throw storageFailure(error, 'give the file its final name', path);

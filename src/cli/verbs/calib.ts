@@ -4,6 +4,7 @@ import { UsageError } from '../../core/errors.js';
 import { collectParams, limitsOf, timeOf } from '../options.js';
 import type { Define, GlobalOptions } from '../reply.js';
 import { printable, table } from '../table.js';
+import { defineCalibRegistry } from './calib_registry.js';
 
 interface BuildFlags {
   readonly calib?: string;
@@ -13,7 +14,7 @@ interface BuildFlags {
 }
 
 export function defineCalib(program: Command, define: Define): void {
-  const calib = program.command('calib').description('build calibrations from raw exposures');
+  const calib = program.command('calib').description('build, register, choose and explain calibrations');
   define(
     calib,
     {
@@ -78,6 +79,7 @@ export function defineCalib(program: Command, define: Define): void {
       };
     },
   );
+  defineCalibRegistry(calib, define);
 }
 
 /** Told in the help before anything heavy is loaded; test/calib.test.ts compares it with BUILDERS. */

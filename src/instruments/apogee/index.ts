@@ -8,6 +8,8 @@ import type { Identity, Instrument } from '../../core/product.js';
 export type Telescope = 'apo' | 'lco';
 export type Chip = 'a' | 'b' | 'c';
 
+import { CALIBRATION_RULES } from './rules.js';
+
 /** MJD from which exposure numbers count nights. */
 const MJD_ORIGIN = 55562;
 const EXPOSURES_PER_NIGHT = 10_000;
@@ -36,6 +38,7 @@ export const apogee: Instrument = {
   name: 'apogee',
   geometry: { readCols: 2560, rows: 2048, cols: 2048, amplifiers: 4, border: 4 },
   readTimeSeconds: 10.647,
+  calibrationRules: CALIBRATION_RULES,
 
   defaults(identity) {
     const { tele, chip } = known(identity);

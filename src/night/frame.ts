@@ -1,0 +1,35 @@
+/** What selection knows of a raw exposure: the detector from its name, the time from its headers. */
+import { basename } from 'node:path';
+import type { Frame } from '../calib/select.js';
+import { InputError } from '../core/errors.js';
+import type { Instrument } from '../core/product.js';
+import { mjdFromIso } from '../core/time.js';
+import { type FitsLimits, openFits } from '../fits/index.js';
+
+/**
+ * The frame of a raw file: it begins at the earliest DATE-OBS of its headers; where there is none at the MJD of the night in
+ * its name.
+ * @throws InputError when its name tells no exposure, or when it is no FITS file; StorageError
+ */
+export function frameOf(path: string, instrument: Instrument, limits: Partial<FitsLimits> = {}): Frame {
+  const identity = instrument.identify(basename(path));
+  if (identity === undefined) {
+    throw new InputError(`the name tells no exposure of ${instrument.name}`, { file: path });
+  }
+  const file = openFits(path, { verify: false, limits });
+  try {
+    const text = (keyword: string) =>
+      file.hdus.flatMap(({ header }) => (header.has(keyword) ? [header.string(keyword, '').trim()] : []));
+    const starts = text('DATE-OBS').flatMap((iso) => mjdFromIso(iso) ?? []);
+    const [readMode] = text('READMODE');
+    return {
+      instrument: instrument.name,
+      tele: identity.tele,
+      chip: identity.chip,
+      mjd: starts.length === 0 ? identity.mjd : Math.min(...starts),
+      ...(readMode && { readMode }),
+    };
+  } finally {
+    file.close();
+  }
+}

@@ -1,0 +1,167 @@
+/** What a person does with a registry of calibrations: add, list, explain, pin, reindex. */
+import { basename } from 'node:path';
+import type { CalibrationRecord } from '../calib/product.js';
+import { openRegistry, type Registry, resolveCalibrations, type Survey, type Unusable } from '../calib/registry.js';
+import type { Explanation, Frame, Pin, PinnedCalibration } from '../calib/select.js';
+import { CalibrationError, UsageError } from '../core/errors.js';
+import type { CalibrationRule } from '../core/product.js';
+import type { FitsLimits } from '../fits/index.js';
+import { apogee } from '../instruments/apogee/index.js';
+import { type Failure, toFailure } from './failure.js';
+import { frameOf } from './frame.js';
+import { selectRawFiles } from './select.js';
+
+export interface RegistryPlace {
+  readonly directory: string;
+  /** postgres:// URL; default: what the directory itself says. */
+  readonly url?: string | undefined;
+}
+
+async function using<T>(place: RegistryPlace, create: boolean, work: (registry: Registry) => Promise<T>): Promise<T> {
+  const registry = await openRegistry(place.directory, { url: place.url, create });
+  try {
+    return await work(registry);
+  } finally {
+    await registry.close();
+  }
+}
+
+export interface AddOutcome {
+  readonly file: string;
+  readonly status: 'added' | 'present' | 'failed';
+  readonly record?: CalibrationRecord;
+  readonly failure?: Failure;
+}
+
+/** Registers files; one that is refused does not stop the others. Makes the database where there is none. */
+export function addCalibrations(files: readonly string[], place: RegistryPlace): Promise<AddOutcome[]> {
+  return using(place, true, async (registry) => {
+    const outcomes: AddOutcome[] = [];
+    for (const file of files) {
+      try {
+        outcomes.push({ file, ...(await registry.add(file)) });
+      } catch (error) {
+        outcomes.push({ file, status: 'failed', failure: toFailure(error) });
+      }
+    }
+    return outcomes;
+  });
+}
+
+export interface Listing extends Survey {
+  readonly backend: Registry['backend'];
+  readonly pins: readonly Pin[];
+}
+
+export function listCalibrations(place: RegistryPlace): Promise<Listing> {
+  return using(place, false, async (registry) => ({
+    backend: registry.backend,
+    ...(await registry.survey()),
+    pins: await registry.pins(),
+  }));
+}
+
+/** The frames of raw files: words as `ramp` takes them. */
+export function framesOf(words: readonly string[], limits: Partial<FitsLimits> = {}): { name: string; frame: Frame }[] {
+  return selectRawFiles(words, apogee).map(({ path }) => ({
+    name: basename(path),
+    frame: frameOf(path, apogee, limits),
+  }));
+}
+
+const STAGES: readonly CalibrationRule['usedBy'][] = ['ramp', 'calibrate'];
+
+/** What selection says of each frame; what is missing is said too, and no error. */
+export function explainFrames(
+  frames: readonly Frame[],
+  place: RegistryPlace,
+  options: { readonly stages?: readonly CalibrationRule['usedBy'][]; readonly pin?: string | undefined } = {},
+): Promise<Explanation[]> {
+  const { stages = STAGES, pin } = options;
+  return using(place, false, async (registry) => {
+    const explanations: Explanation[] = [];
+    for (const frame of frames) {
+      const { explanation } = await resolveCalibrations(registry, apogee, frame, stages, { pin, allowMissing: true });
+      explanations.push(explanation);
+    }
+    return explanations;
+  });
+}
+
+export interface Detector {
+  readonly tele: string;
+  readonly chip: string;
+}
+
+/** The detectors that have calibrations, of those that are wanted. */
+export function detectorsOf(
+  records: readonly CalibrationRecord[],
+  wanted: { readonly tele?: string | undefined; readonly chip?: string | undefined },
+): Detector[] {
+  const found = new Map<string, Detector>();
+  for (const { tele, chip } of records) {
+    if ((wanted.tele ?? tele) === tele && (wanted.chip ?? chip) === chip) found.set(`${tele} ${chip}`, { tele, chip });
+  }
+  return [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, detector]) => detector);
+}
+
+export interface PinRequest {
+  readonly name: string;
+  readonly mjd: number;
+  readonly tele?: string | undefined;
+  readonly chip?: string | undefined;
+}
+
+export interface PinOutcome {
+  readonly status: 'added' | 'present';
+  readonly pin: Pin;
+  /** What a reduction with the pin will not have. */
+  readonly missing: readonly string[];
+}
+
+/**
+ * Freezes what would be chosen at one time, for each detector that has calibrations.
+ * @throws CalibrationError when nothing is chosen, or when the name holds another set; UsageError for the name
+ */
+export function pinCalibrations(request: PinRequest, place: RegistryPlace): Promise<PinOutcome> {
+  const { name, mjd } = request;
+  return using(place, false, async (registry) => {
+    const entries: PinnedCalibration[] = [];
+    const missing: string[] = [];
+    const { records } = await registry.survey();
+    for (const { tele, chip } of detectorsOf(records, request)) {
+      const { explanation, files } = await resolveCalibrations(registry, apogee, { tele, chip, mjd }, STAGES, {
+        allowMissing: true,
+      });
+      for (const [kind, chosen] of files) {
+        for (const { sha256, weight } of chosen) entries.push({ kind, tele, chip, sha256, weight });
+      }
+      missing.push(...explanation.missing.map((kind) => `${kind} ${tele} ${chip}`));
+    }
+    if (entries.length === 0) {
+      throw new CalibrationError(`there is nothing to pin at MJD ${mjd}: no calibration would be chosen`, {
+        file: place.directory,
+      });
+    }
+    const pin = { name, mjd, entries };
+    return { status: await registry.pin(pin), pin, missing };
+  });
+}
+
+/**
+ * Makes the database of a directory agree with its files.
+ * @param create makes registry.sqlite where there is no database
+ */
+export function reindexCalibrations(
+  place: RegistryPlace,
+): Promise<{ readonly added: string[]; readonly removed: string[]; readonly unusable: readonly Unusable[] }> {
+  return using(place, true, (registry) => registry.reindex());
+}
+
+/** A frame that is given by words instead of a file. */
+export function frameFromWords(tele: string | undefined, chip: string | undefined, mjd: number | undefined): Frame {
+  if (tele === undefined || chip === undefined || mjd === undefined) {
+    throw new UsageError('expected raw files, or --tele, --chip and --at');
+  }
+  return { tele, chip, mjd };
+}
