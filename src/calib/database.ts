@@ -83,6 +83,9 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   },
 };
 
+/** Names of the layouts, oldest first. */
+export const LAYOUTS = Object.keys(MIGRATIONS);
+
 function rowOf(record: CalibrationRecord) {
   const { sha256, file, bytes, kind, instrument, tele, chip, serial, grade, software } = record;
   return {
