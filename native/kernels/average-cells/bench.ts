@@ -1,0 +1,2 @@
+/** Row profile of a whole detector. */
+export default { planes: 1, rows: 2048, cols: [2048] };
