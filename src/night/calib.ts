@@ -7,9 +7,9 @@ import { InputError, UsageError } from '../core/errors.js';
 import { didYouMean } from '../core/suggest.js';
 import { version } from '../core/version.js';
 import { checkParams, kernelNamed } from '../engine/index.js';
-import { type CardInput, encodeFits, type FitsLimits, type HduInput } from '../fits/index.js';
+import { type CardInput, encodeFits, type FitsLimits, type HduInput, openFits } from '../fits/index.js';
 import { apogee } from '../instruments/apogee/index.js';
-import { dqTable, rampChainDescription } from '../stages/ramp/index.js';
+import { dqTable, rampChainDescription, rampLayout } from '../stages/ramp/index.js';
 import { hashFile, openStore, type ProductRecord, productKey, type Source } from '../store/index.js';
 import type { BuildInput, BuiltCalibration, CalibrationBuilder } from './builders/builder.js';
 import { BUILDERS } from './builders/index.js';
@@ -88,6 +88,30 @@ async function hashed(files: readonly RawFile[], role: string): Promise<BuildInp
   return inputs;
 }
 
+/** Rows of the reads of a raw file: maps of calibrations must have as many. */
+function rowsOf({ path }: BuildInput, limits: Partial<FitsLimits>): number {
+  const file = openFits(path, { limits });
+  try {
+    return rampLayout(file).rows;
+  } finally {
+    file.close();
+  }
+}
+
+/** Shares of less than this are told together. */
+const SMALL_SHARE = 0.01;
+
+/** What took how much of the time, the largest first: '12.3 s of CPU: decode 70 %, fit-ramp 12 %, ...'. */
+function sharesOf(seconds: Readonly<Record<string, number>>): string {
+  const total = Object.values(seconds).reduce((sum, s) => sum + s, 0);
+  const percent = (s: number) => `${((100 * s) / total).toFixed(1)} %`;
+  const parts = Object.entries(seconds).sort(([, a], [, b]) => b - a);
+  const large = parts.filter(([, s]) => s >= SMALL_SHARE * total);
+  const rest = parts.slice(large.length).reduce((sum, [, s]) => sum + s, 0);
+  const told = [...large.map(([name, s]) => `${name} ${percent(s)}`), `others ${percent(rest)}`];
+  return `${total.toFixed(1)} s of CPU: ${told.join(', ')}`;
+}
+
 /**
  * Builds calibrations of one kind, for each detector among the inputs. What is done (the same inputs, parameters,
  * calibrations and kernels) is skipped.
@@ -114,10 +138,13 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
   const outcomes: BuildOutcome[] = [];
   let before = 0;
   for (const detector of byDetector(files)) {
+    const began = performance.now();
     const inputs = await hashed(detector, builder.role);
+    const hashing = (performance.now() - began) / 1000;
     const { identity } = inputs.at(-1) as BuildInput;
     const { tele, chip } = identity;
-    const calibrations = await loadRampCalibrations(request.calib, apogee, identity, undefined, [], true);
+    const rows = request.calib === undefined ? undefined : rowsOf(inputs[0] as BuildInput, request.limits ?? {});
+    const calibrations = await loadRampCalibrations(request.calib, apogee, identity, rows, [], true);
     const corrections = builder.rampChain ? calibrations.entries : [];
     const record = (kind: CalibrationKind): ProductRecord => ({
       schema: `${CALIBRATION_SCHEMA} ${kind}`,
@@ -178,7 +205,11 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
         const provenance = provenanceTable([...inputs.map(({ source }) => source), ...corrections]);
         const hdus: HduInput[] = [{ header }, ...one.hdus, dqTable(), provenance];
         await store.writeProduct(name, encodeFits(hdus), record(kind));
-        const { grade, remarks, facts } = one;
+        const { grade, remarks } = one;
+        const facts = {
+          ...one.facts,
+          ...(one.seconds && { time: sharesOf({ 'read and hash': hashing, ...one.seconds }) }),
+        };
         outcomes.push({ kind, ...common, file: store.pathOf(name), status: 'done', grade, remarks, facts });
       }
     }

@@ -83,7 +83,10 @@ export function defineCalib(program: Command, define: Define): void {
 }
 
 /** Told in the help before anything heavy is loaded; test/calib.test.ts compares it with BUILDERS. */
-const KIND_LINES = '  one-over-f       weights of the 1/f correction from darks';
+const KIND_LINES = [
+  '  dark             dark rate and bad pixels from darks, streamed',
+  '  one-over-f       weights of the 1/f correction from darks',
+].join('\n');
 
 const show = (value: number | string | readonly number[]): string =>
   typeof value === 'string'

@@ -1,5 +1,6 @@
 /** The kinds of calibrations that can be built: one entry, one word of `rampline calib build`. */
 import type { CalibrationBuilder } from './builder.js';
+import { dark } from './dark.js';
 import { oneOverF } from './one_over_f.js';
 
-export const BUILDERS: readonly CalibrationBuilder[] = [oneOverF];
+export const BUILDERS: readonly CalibrationBuilder[] = [dark, oneOverF];

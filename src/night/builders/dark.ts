@@ -1,0 +1,166 @@
+/** `calib build dark`: the dark rate of a detector from any number of darks. */
+import { basename } from 'node:path';
+import { AlgorithmError, InputError } from '../../core/errors.js';
+import { DQ_BITS } from '../../core/generated/dq.js';
+import { openFits } from '../../fits/index.js';
+import { DARK_KERNELS, DARK_PARAMS, DARK_STEPS, type Dark, DarkBuilder } from '../../stages/calibrations/dark.js';
+import { type RampImages, rampLayout, rampOptions, reduceRamp } from '../../stages/ramp/index.js';
+import type { BuildContext, BuiltCalibration, CalibrationBuilder } from './builder.js';
+import { expectType, guardAgainstPersistence, splitParams } from './raw.js';
+
+/** Exposures from which on a cube of reads is kept rather than decoded twice; as the runner of exposures does. */
+const CUBE_PAYS_FROM = 4;
+
+export const dark: CalibrationBuilder = {
+  word: 'dark',
+  kinds: ['dark'],
+  summary: 'dark rate and bad pixels from darks, streamed',
+  role: 'dark',
+  params: [
+    ...DARK_PARAMS,
+    {
+      name: 'minReads',
+      type: 'int',
+      min: 3,
+      max: 10_000,
+      default: 6,
+      doc: 'darks of fewer reads are refused: below 6 no ramp is fitted',
+    },
+    {
+      name: 'guard',
+      type: 'bool',
+      default: true,
+      doc: 'refuse a dark whose exposure before, among the files beside it, is no dark',
+    },
+  ],
+  rampChain: true,
+  kernels: [...DARK_KERNELS, 'count-flags'],
+  build,
+};
+
+async function build(context: BuildContext): Promise<BuiltCalibration[]> {
+  const { inputs, instrument, params, threads, limits, control } = context;
+  const { ramp, own } = splitParams(context.kernelParams);
+  const options = rampOptions({ threads, params: ramp, lowMemory: inputs.length < CUBE_PAYS_FROM });
+  const remarks = params.guard === 1 ? guardAgainstPersistence(inputs, instrument, limits) : [];
+  if (params.guard !== 1) remarks.push('exposures before the darks were not looked at');
+  const seconds: Record<string, number> = {};
+  const spend = (name: string, time: number) => {
+    seconds[name] = (seconds[name] ?? 0) + time;
+  };
+  let stack: DarkBuilder | undefined;
+  let images: RampImages | undefined;
+  let first: { readonly path: string; readonly readSeconds: number } | undefined;
+  let dataFrom: number | undefined;
+  let dataTo: number | undefined;
+  const reads: number[] = [];
+  for (const [i, { path, identity }] of inputs.entries()) {
+    context.progress(i);
+    const raw = openFits(path, { limits });
+    try {
+      expectType(raw, 'dark');
+      const layout = rampLayout(raw);
+      if (layout.reads.length < (params.minReads as number)) {
+        throw new AlgorithmError(
+          `expected a dark of at least ${params.minReads} reads, received ${layout.reads.length}`,
+          { file: path },
+        );
+      }
+      if (stack !== undefined && stack.shape.rows !== layout.rows) {
+        throw new InputError(
+          `expected ${stack.shape.rows} rows as in ${basename(first?.path ?? '')}, received ${layout.rows}`,
+          { file: path },
+        );
+      }
+      const { cols, border } = instrument.geometry;
+      stack ??= new DarkBuilder({ rows: layout.rows, cols, border, exposures: inputs.length }, params, own, threads);
+      const slot = stack.slot();
+      const result = await reduceRamp(raw, {
+        instrument,
+        identity,
+        calibrations: context.calibrations,
+        options,
+        fits: { limits },
+        ...(control && { control }),
+        diagnostics: false,
+        images,
+        extension: { at: 'rates', arrays: () => slot, steps: DARK_STEPS },
+      });
+      images = result.images;
+      const { readSeconds } = result.times;
+      if (first !== undefined && first.readSeconds !== readSeconds) {
+        throw new InputError(
+          `expected reads of ${first.readSeconds} s as in ${basename(first.path)}, received ${readSeconds} s`,
+          { file: path },
+        );
+      }
+      first ??= { path, readSeconds };
+      for (const { name, seconds: time } of result.report.timings) spend(name, time);
+      for (const warning of result.warnings) remarks.push(`${basename(path)}: ${warning}`);
+      dataFrom ??= result.times.first;
+      if (result.times.last !== undefined) dataTo = result.times.last + readSeconds / 86_400;
+      reads.push(result.readsUsed);
+    } finally {
+      raw.close();
+    }
+    const level = await stack.taken(Math.max(1, (reads.at(-1) ?? 2) - 1));
+    if (level.count === 0) throw new AlgorithmError('no pixel has a value', { file: path });
+  }
+  const made = await (stack as DarkBuilder).finish();
+  for (const [name, time] of Object.entries(made.seconds)) spend(name, time);
+  for (const i of made.shifted) {
+    const level = made.levels[i]?.median.toPrecision(4);
+    remarks.push(`${basename(inputs[i]?.path ?? '')}: its level of ${level} DN/read is off the others'`);
+  }
+  return [
+    {
+      kind: 'dark',
+      grade: remarks.length > 0 ? 'warn' : 'pass',
+      remarks,
+      cards: [
+        ['READTIME', first?.readSeconds ?? 0, '[s] time of a read'],
+        ['LEVEL', made.level.median, '[DN/read] median of the chip, not subtracted'],
+        ['SIGMA', made.level.sigma, '[DN/read] IQR/1.34896 of its pixels'],
+        ['HOTABOVE', made.hotAbove, '[DN/read] HOT above this'],
+        ['NEGBELOW', made.negativeBelow, '[DN/read] NEGATIVE_DARK below this'],
+        ['NREADS', reads.reduce((sum, n) => sum + n, 0), 'reads of all darks that were used'],
+      ],
+      hdus: hdusOf(made, context, reads),
+      facts: {
+        levelDnPerRead: made.level.median,
+        sigmaDnPerRead: made.level.sigma,
+        ...countsOf(made.bits, ['HOT', 'NEGATIVE_DARK', 'NOISY', 'TELEGRAPH', 'NO_CALIBRATION']),
+      },
+      dataFrom,
+      dataTo,
+      seconds,
+    },
+  ];
+}
+
+/** Pixels with each of these bits. */
+export function countsOf(bits: Float64Array, names: readonly string[]): Record<string, number> {
+  return Object.fromEntries(names.map((name) => [name, bits[DQ_BITS.find((b) => b.name === name)?.bit ?? 0] ?? 0]));
+}
+
+function hdusOf(made: Dark, { inputs }: BuildContext, reads: readonly number[]): BuiltCalibration['hdus'] {
+  const { rate, error, count, dq, levels } = made;
+  const shape = [made.rows, made.cols];
+  return [
+    { name: 'RATE', data: rate, shape, header: [['BUNIT', 'DN/read', 'unit of the pixels']] },
+    { name: 'ERR', data: error, shape, header: [['BUNIT', 'DN/read', 'unit of the pixels']] },
+    { name: 'COUNT', data: count, shape, header: [['COMMENT', 'Exposures in the mean.']] },
+    { name: 'DQ', data: dq, shape, header: [['COMMENT', 'Bits are explained in the DQ_DEF table.']] },
+    {
+      kind: 'table',
+      name: 'EXPOSURES',
+      columns: [
+        { name: 'NAME', values: inputs.map(({ path }) => basename(path)) },
+        { name: 'READS', values: Int32Array.from(reads) },
+        { name: 'LEVEL', unit: 'DN/read', values: Float64Array.from(levels, ({ median }) => median) },
+        { name: 'SIGMA', unit: 'DN/read', values: Float64Array.from(levels, ({ sigma }) => sigma) },
+      ],
+      header: [['COMMENT', "Reads used, median and IQR/1.34896 of the exposure's pixels without the border."]],
+    },
+  ];
+}
