@@ -97,9 +97,10 @@ for (const [signal, code] of Object.entries({ SIGINT: 130, SIGTERM: 143 })) {
 async function chain() {
   const { addon } = await js('core/addon.js');
   const { apogee } = await js('instruments/apogee/index.js');
-  const { loadRampCalibrations, rampOptions, reduceRamp } = await js('stages/ramp/index.js');
+  const { rampCalibrations } = await js('night/choose.js');
+  const { rampOptions, reduceRamp } = await js('stages/ramp/index.js');
   const identity = apogee.identify(basename(file));
-  const calibrations = await loadRampCalibrations(calib, apogee, identity, shape.rows);
+  const calibrations = await rampCalibrations(calib, apogee, identity, shape.rows);
   const one = rampOptions({ threads: 1 });
   const context = { instrument: apogee, identity, calibrations, options: one, diagnostics: false };
 

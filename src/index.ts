@@ -20,7 +20,7 @@ export {
   calibrationCards,
   readCalibrationRecord,
 } from './calib/product.js';
-export { loadRampCalibrations, type RampCalibrations } from './calib/ramp.js';
+export type { RampCalibrations } from './calib/ramp.js';
 export {
   type ChosenFile,
   openRegistry,
@@ -54,6 +54,7 @@ export {
 export { encodeFits, type FitsFile, type FitsLimits, type HduInput, Header, openFits } from './fits/index.js';
 export { apogee } from './instruments/apogee/index.js';
 export { type BuildOutcome, type BuildRequest, buildCalibration } from './night/calib.js';
+export { rampCalibrations } from './night/choose.js';
 export { type Comparison, diff, type ProductDiff } from './night/diff.js';
 export { examine, type Finding } from './night/doctor.js';
 export { type Inspection, inspect } from './night/inspect.js';

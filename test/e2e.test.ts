@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import * as api from '../src/index.js';
 import { apogee } from '../src/instruments/apogee/index.js';
-import { loadRampCalibrations, type RampImages, rampOptions, reduceRamp } from '../src/stages/ramp/index.js';
+import { rampCalibrations } from '../src/night/choose.js';
+import { type RampImages, rampOptions, reduceRamp } from '../src/stages/ramp/index.js';
 import { hasProgram, rampline } from './cli.js';
 
 const base = mkdtempSync(join(tmpdir(), 'rampline-e2e-'));
@@ -248,7 +249,7 @@ describe('the public interface', () => {
 it('the memory of an exposure that is used again shows nowhere, and the extra images change no other', async () => {
   const name = readdirSync(raw).find((file) => file.endsWith('.apz'))!;
   const identity = apogee.identify(name)!;
-  const calibrations = await loadRampCalibrations(undefined, apogee, identity, 64);
+  const calibrations = await rampCalibrations(undefined, apogee, identity, 64);
   const reduce = async (options: object, diagnostics: boolean, images?: RampImages) =>
     (
       await reduceRamp(join(raw, name), {

@@ -90,7 +90,7 @@ async function reduce(
 ): Promise<api.RampResult> {
   const identity = apogee.identify(path.slice(path.lastIndexOf('/') + 1))!;
   const wanted = options.reset === 'exponential' ? ['resetanomaly'] : [];
-  const calibrations = await api.loadRampCalibrations(calib, apogee, identity, rows, wanted);
+  const calibrations = await api.rampCalibrations(calib, apogee, identity, rows, wanted);
   return api.reduceRamp(path, { instrument: apogee, identity, calibrations, options: api.rampOptions(options) });
 }
 

@@ -6,8 +6,9 @@ import { Worker } from 'node:worker_threads';
 import { afterAll, describe, expect, it } from 'vitest';
 import { addon, addonPath, type NativeChainSpec } from '../src/core/addon.js';
 import { apogee } from '../src/instruments/apogee/index.js';
+import { rampCalibrations } from '../src/night/choose.js';
 import { simulateExposure } from '../src/simulate/index.js';
-import { loadRampCalibrations, rampOptions, reduceRamp } from '../src/stages/ramp/index.js';
+import { rampOptions, reduceRamp } from '../src/stages/ramp/index.js';
 
 const base = mkdtempSync(join(tmpdir(), 'rampline-zero-copy-'));
 afterAll(() => rmSync(base, { recursive: true }));
@@ -59,7 +60,7 @@ describe('0 bytes are copied over the boundary', () => {
     const identity = { tele: 'apo', chip: 'b', mjd: 60857, exposure: 1 } as const;
     await simulateExposure({ ...identity, reads: 8, rows: ROWS, output: base, truth: false, calibrations: true });
     const path = join(base, readdirSync(base).find((name) => name.endsWith('.apz')) ?? 'no raw file');
-    const calibrations = await loadRampCalibrations(join(base, 'calib'), apogee, identity, ROWS);
+    const calibrations = await rampCalibrations(join(base, 'calib'), apogee, identity, ROWS);
     const context = { instrument: apogee, identity, calibrations, options: rampOptions({ threads: 2 }) };
     let result: Awaited<ReturnType<typeof reduceRamp>> | undefined;
     const specs = await watching(async () => {

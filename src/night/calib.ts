@@ -13,6 +13,8 @@ import { dqTable, rampChainDescription, rampLayout } from '../stages/ramp/index.
 import { hashFile, openStore, type ProductRecord, productKey, type Source } from '../store/index.js';
 import type { BuildInput, BuiltCalibration, CalibrationBuilder } from './builders/builder.js';
 import { BUILDERS } from './builders/index.js';
+import { type Choice, chooseCalibrations } from './choose.js';
+import { frameOfFile } from './frame.js';
 import { type RawFile, selectRawFiles } from './select.js';
 
 export interface BuildRequest {
@@ -88,11 +90,22 @@ async function hashed(files: readonly RawFile[], role: string): Promise<BuildInp
   return inputs;
 }
 
-/** Rows of the reads of a raw file: maps of calibrations must have as many. */
-function rowsOf({ path }: BuildInput, limits: Partial<FitsLimits>): number {
+const NOTHING: Choice & { readonly rows?: number } = { files: [], entries: [] };
+
+/** What the directory of calibrations has for the reads of the first exposure; nothing of it is required. */
+async function chosenFor(
+  { path, identity }: BuildInput,
+  { calib, limits = {} }: BuildRequest,
+  kinds: readonly string[],
+): Promise<Choice & { readonly rows: number }> {
   const file = openFits(path, { limits });
   try {
-    return rampLayout(file).rows;
+    const layout = rampLayout(file);
+    const frame = frameOfFile(file, identity, apogee);
+    // What is being made is not taken from what there is.
+    const optional = BUILD_KINDS.filter((kind) => !kinds.includes(kind));
+    const choice = await chooseCalibrations(calib, apogee, frame, { required: [], optional });
+    return { ...choice, rows: layout.rows };
   } finally {
     file.close();
   }
@@ -111,6 +124,9 @@ function sharesOf(seconds: Readonly<Record<string, number>>): string {
   const told = [...large.map(([name, s]) => `${name} ${percent(s)}`), `others ${percent(rest)}`];
   return `${total.toFixed(1)} s of CPU: ${told.join(', ')}`;
 }
+
+/** Calibrations that a build may use. */
+const BUILD_KINDS = ['gain', 'readnoise', 'saturation', 'linearity', 'oneoverf', 'dark', 'flat'];
 
 /**
  * Builds calibrations of one kind, for each detector among the inputs. What is done (the same inputs, parameters,
@@ -143,14 +159,14 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
     const hashing = (performance.now() - began) / 1000;
     const { identity } = inputs.at(-1) as BuildInput;
     const { tele, chip } = identity;
-    const rows = request.calib === undefined ? undefined : rowsOf(inputs[0] as BuildInput, request.limits ?? {});
-    const calibrations = await loadRampCalibrations(request.calib, apogee, identity, rows, [], true);
-    const corrections = builder.rampChain ? calibrations.entries : [];
+    const choice = builder.rampChain ? await chosenFor(inputs[0] as BuildInput, request, builder.kinds) : NOTHING;
+    const calibrations = await loadRampCalibrations(choice.files, apogee, identity, choice.rows);
+    const corrections = [...choice.entries, ...(builder.rampChain ? calibrations.figures : [])];
     const record = (kind: CalibrationKind): ProductRecord => ({
       schema: `${CALIBRATION_SCHEMA} ${kind}`,
       software,
       inputs: inputs.map(({ source }) => source),
-      calibrations: corrections.filter((entry): entry is Source => entry.sha256 !== ''),
+      calibrations: corrections.filter((entry): entry is Source => entry.sha256 !== '' && entry.used !== false),
       parameters: {
         ...values,
         kernels: kernelParams as Record<string, Record<string, number>>,
@@ -176,6 +192,7 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
         params: values,
         kernelParams,
         calibrations,
+        files: choice.files,
         threads: request.threads ?? 1,
         limits: request.limits ?? {},
         control: request.control,

@@ -2,13 +2,12 @@
 import { basename } from 'node:path';
 import type { Frame } from '../calib/select.js';
 import { InputError } from '../core/errors.js';
-import type { Instrument } from '../core/product.js';
+import type { Identity, Instrument } from '../core/product.js';
 import { mjdFromIso } from '../core/time.js';
-import { type FitsLimits, openFits } from '../fits/index.js';
+import { type FitsFile, type FitsLimits, openFits } from '../fits/index.js';
 
 /**
- * The frame of a raw file: it begins at the earliest DATE-OBS of its headers; where there is none at the MJD of the night in
- * its name.
+ * The frame of a raw file: see frameOfFile.
  * @throws InputError when its name tells no exposure, or when it is no FITS file; StorageError
  */
 export function frameOf(path: string, instrument: Instrument, limits: Partial<FitsLimits> = {}): Frame {
@@ -18,18 +17,25 @@ export function frameOf(path: string, instrument: Instrument, limits: Partial<Fi
   }
   const file = openFits(path, { verify: false, limits });
   try {
-    const text = (keyword: string) =>
-      file.hdus.flatMap(({ header }) => (header.has(keyword) ? [header.string(keyword, '').trim()] : []));
-    const starts = text('DATE-OBS').flatMap((iso) => mjdFromIso(iso) ?? []);
-    const [readMode] = text('READMODE');
-    return {
-      instrument: instrument.name,
-      tele: identity.tele,
-      chip: identity.chip,
-      mjd: starts.length === 0 ? identity.mjd : Math.min(...starts),
-      ...(readMode && { readMode }),
-    };
+    return frameOfFile(file, identity, instrument);
   } finally {
     file.close();
   }
+}
+
+/** The frame of an open raw file: it begins at the earliest DATE-OBS of its headers, or else with the night of its name. */
+export function frameOfFile(file: FitsFile, identity: Identity, instrument: Instrument): Frame {
+  const text = (keyword: string) =>
+    file.hdus.flatMap(({ header }) => (header.has(keyword) ? [header.string(keyword, '').trim()] : []));
+  const starts = text('DATE-OBS').flatMap((iso) => mjdFromIso(iso) ?? []);
+  const [readMode] = text('READMODE');
+  const [serial] = text('DETSER');
+  return {
+    instrument: instrument.name,
+    tele: identity.tele,
+    chip: identity.chip,
+    mjd: starts.length === 0 ? identity.mjd : Math.min(...starts),
+    ...(readMode && { readMode }),
+    ...(serial && { serial }),
+  };
 }

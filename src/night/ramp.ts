@@ -3,21 +3,42 @@ import { availableParallelism, freemem } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { loadRampCalibrations } from '../calib/ramp.js';
+import { loadRateCalibrations } from '../calib/rates.js';
 import { packageRoot } from '../core/addon.js';
-import { RetriableError, UsageError } from '../core/errors.js';
+import { CalibrationError, InputError, RetriableError, UsageError } from '../core/errors.js';
 import { DQ } from '../core/generated/dq.js';
 import type { Identity } from '../core/product.js';
 import { didYouMean } from '../core/suggest.js';
+import { mjdFromIso } from '../core/time.js';
 import { version } from '../core/version.js';
 import { checkParams, kernelNamed, openPool, runKernel } from '../engine/index.js';
 import { encodeFits, type FitsFile, type FitsLimits, openFits } from '../fits/index.js';
 import { apogee } from '../instruments/apogee/index.js';
+import {
+  CALIBRATE_KERNELS,
+  CALIBRATE_SCHEMA,
+  type CalibrateSteps,
+  calibrateSteps,
+  type EarlierExposure,
+  expectedPersistence,
+} from '../stages/calibrate/index.js';
 import { rampChainDescription } from '../stages/ramp/chain.js';
-import { type RampImages, rampLayout, reduceRamp } from '../stages/ramp/index.js';
+import {
+  chooseReads,
+  type ProductName,
+  type RampImages,
+  type RampLayout,
+  rampLayout,
+  readSeconds,
+  reduceRamp,
+} from '../stages/ramp/index.js';
 import { type RampOptions, rampOptions } from '../stages/ramp/options.js';
 import { RAMP_SCHEMA, rampParameters, rampProduct } from '../stages/ramp/product.js';
 import { hashFile, openStore, type ProductRecord, productKey, type Source, type Store } from '../store/index.js';
+import { type Choice, chooseCalibrations, type Needs } from './choose.js';
+import { readEarlier } from './earlier.js';
 import { type Failure, toFailure } from './failure.js';
+import { frameOfFile } from './frame.js';
 import { type RawFile, selectRawFiles } from './select.js';
 
 /** What a reduction of one exposure is told; small enough to be sent to a worker. */
@@ -27,6 +48,9 @@ export interface RampTask {
   readonly output: string;
   readonly options: Partial<RampOptions>;
   readonly calib?: string | undefined;
+  readonly pin?: string | undefined;
+  readonly calibrate: boolean;
+  readonly previous: readonly string[];
   readonly verify: boolean;
   readonly force: boolean;
   readonly diagnostics: boolean;
@@ -57,6 +81,8 @@ export interface RampSummary {
   /** Pixels that saturate, before the first usable read or later. */
   readonly saturated: number;
   readonly noData: number;
+  /** Pixels without a valid calibration. */
+  readonly noCalibration: number;
 }
 
 export interface RampRequest {
@@ -67,6 +93,12 @@ export interface RampRequest {
   readonly options?: Partial<RampOptions>;
   /** Directory of calibrations; without it the instrument's figures are used. */
   readonly calib?: string | undefined;
+  /** Name of a frozen set of that directory, to take exactly that. */
+  readonly pin?: string | undefined;
+  /** Also subtract the dark and divide by the flat: products are 2dcal. Needs `calib`. */
+  readonly calibrate?: boolean;
+  /** 2-D products of exposures before, whose light may persist. Needs `calibrate`. */
+  readonly previous?: readonly string[];
   /** Whether checksums of the raw files are verified; default true. */
   readonly verify?: boolean;
   /** Do again what is done. */
@@ -89,8 +121,9 @@ const TASK_BYTES = 2 ** 30;
 const PROGRESS_MS = 100;
 
 /** Every kernel that the chain may run. Which of them do follows from parameters and calibrations, which the key has too. */
-function chainKernels(): Record<string, string> {
-  const names = [...new Set(rampChainDescription().steps.map(({ kernel }) => kernel))];
+function kernelsOf(calibrate: boolean): Record<string, string> {
+  const chain = rampChainDescription().steps.map(({ kernel }) => kernel);
+  const names = [...new Set([...chain, ...(calibrate ? CALIBRATE_KERNELS : [])])];
   return Object.fromEntries(names.map((name) => [name, `${kernelNamed(name).version}+${kernelNamed(name).hash}`]));
 }
 
@@ -98,8 +131,9 @@ function chainKernels(): Record<string, string> {
  * Checks names of kernels and their parameters before anything runs.
  * @throws UsageError with the nearest name
  */
-function checkChoices(options: RampOptions): void {
-  const known = [...new Set(rampChainDescription().steps.map(({ kernel }) => kernel))];
+function checkChoices(options: RampOptions, calibrate: boolean): void {
+  const chain = rampChainDescription().steps.map(({ kernel }) => kernel);
+  const known = [...new Set([...chain, ...(calibrate ? ['calibrate-rates'] : [])])];
   for (const name of [...options.off, ...Object.keys(options.params)]) {
     if (!known.includes(name)) throw new UsageError(`the ramp chain has no kernel "${name}"${didYouMean(name, known)}`);
   }
@@ -111,6 +145,19 @@ const WANTED: Readonly<Record<RampOptions['reset'], readonly string[]>> = {
   exponential: ['resetanomaly'],
   'first-read': ['firstread'],
 };
+
+/** Kinds of calibrations that a reduction takes. */
+function needsOf({
+  options,
+  calib,
+  calibrate,
+}: Pick<RampTask, 'calib' | 'calibrate'> & { options: RampOptions }): Needs {
+  const detector = calib === undefined ? [] : ['gain', 'readnoise', 'saturation'];
+  return {
+    required: [...detector, ...WANTED[options.reset], ...(calibrate ? ['dark', 'flat'] : [])],
+    optional: ['linearity', 'oneoverf', ...(calibrate ? ['persistence'] : [])],
+  };
+}
 
 async function summarise(result: Awaited<ReturnType<typeof reduceRamp>>): Promise<RampSummary> {
   const { rows, cols, dq } = result.images;
@@ -135,6 +182,7 @@ async function summarise(result: Awaited<ReturnType<typeof reduceRamp>>): Promis
     jumps: total(DQ.JUMP) + total(DQ.JUMPS),
     saturated: total(DQ.PARTLY_SATURATED) + total(DQ.SATURATED),
     noData: total(DQ.NO_DATA),
+    noCalibration: total(DQ.NO_CALIBRATION),
   };
 }
 
@@ -157,29 +205,43 @@ async function reduceOpened(
   task: RampTask,
   store: Store,
 ): Promise<Omit<RampOutcome, 'file' | 'seconds'>> {
-  const options = rampOptions(task.options);
-  const name = apogee.productName('2d', task.identity);
+  const { 'calibrate-rates': calibrateParams, ...params } = task.options.params ?? {};
+  const options = rampOptions({ ...task.options, params });
+  const name = apogee.productName(task.calibrate ? '2dcal' : '2d', task.identity);
   const product = store.pathOf(name);
-  const rows = task.calib === undefined ? apogee.geometry.rows : rampLayout(raw).rows;
-  const calibrations = await loadRampCalibrations(task.calib, apogee, task.identity, rows, WANTED[options.reset]);
-  const figures = calibrations.entries.some(({ sha256 }) => sha256 === '') ? apogee.defaults(task.identity) : undefined;
+  const layout = task.calib === undefined ? undefined : rampLayout(raw);
+  const frame = frameOfFile(raw, task.identity, apogee);
+  const choice = await chooseCalibrations(task.calib, apogee, frame, needsOf({ ...task, options }), task.pin);
+  const rows = layout?.rows ?? apogee.geometry.rows;
+  const calibrations = await loadRampCalibrations(choice.files, apogee, task.identity, rows);
+  const figures = calibrations.figures.length > 0 ? apogee.defaults(task.identity) : undefined;
+  const earlier = await Promise.all(task.previous.map((path) => readEarlier(path, task.identity)));
+  const shares = choice.files.filter(({ weight }) => weight !== 1);
   const recordOf = (sha256: string): ProductRecord => ({
-    schema: RAMP_SCHEMA,
+    schema: task.calibrate ? CALIBRATE_SCHEMA : RAMP_SCHEMA,
     software: `rampline ${version()}`,
-    inputs: [{ name: basename(task.path), sha256, role: 'raw', why: 'named on the command line' }],
-    calibrations: calibrations.entries.filter((entry): entry is Source => entry.sha256 !== ''),
+    inputs: [
+      { name: basename(task.path), sha256, role: 'raw', why: 'named on the command line' },
+      ...earlier.map(({ source }) => source),
+    ],
+    calibrations: choice.entries.filter((entry): entry is Source => entry.sha256 !== '' && entry.used !== false),
     parameters: {
       ...rampParameters(options),
       diagnostics: task.diagnostics,
       ...(figures === undefined ? {} : { figures: { ...figures } }),
+      ...(shares.length > 0 && { shares: shares.map(({ sha256: of, weight }) => `${weight} of ${of}`) }),
+      ...(calibrateParams && { 'calibrate-rates': { ...calibrateParams } as Record<string, number> }),
     },
-    kernels: chainKernels(),
+    kernels: kernelsOf(task.calibrate),
   });
-  const earlier = task.force ? undefined : await store.readManifest(name);
+  const before = task.force ? undefined : await store.readManifest(name);
   // The hash is needed at once where a product may be done already, else only for the manifest: then it runs beside.
-  let hashed = earlier === undefined ? undefined : await hashFile(task.path);
+  let hashed = before === undefined ? undefined : await hashFile(task.path);
   if (hashed !== undefined && (await store.isDone(name, productKey(recordOf(hashed.sha256)))))
     return { status: 'skipped', product };
+  const steps = task.calibrate
+    ? await stepsBehind(task, choice.files, options, calibrateParams, earlier, layout as RampLayout)
+    : undefined;
   const images = spare;
   spare = undefined;
   const [result, hash] = await Promise.all([
@@ -191,18 +253,55 @@ async function reduceOpened(
       control: task.control,
       diagnostics: task.diagnostics,
       images,
+      extension: steps,
     }),
     hashed ?? hashFile(task.path),
   ]);
   hashed = hash;
   const record = recordOf(hashed.sha256);
-  const made = rampProduct(result, apogee, record.inputs, record.software, task.diagnostics);
+  const provenance = [...record.inputs, ...choice.entries, ...calibrations.figures];
+  const as: ProductName | undefined = task.calibrate
+    ? {
+        prefix: '2dcal',
+        stage: 'ramp, calibrate',
+        schema: CALIBRATE_SCHEMA,
+        cards: [['PERSIST', earlier.length, 'earlier exposures looked at for persistence']],
+      }
+    : undefined;
+  const made = rampProduct(result, apogee, provenance, record.software, task.diagnostics, as);
   const summary = await summarise(result);
   if (Atomics.load(task.control, 0) !== 0) throw new RetriableError('interrupted');
   const hdus = made.hdus.map((hdu) => (hdu.kind === 'table' ? hdu : { ...hdu, overwrite: true }));
   await store.writeProduct(name, encodeFits(hdus), record);
   spare = result.images;
   return { status: 'done', product, summary, timings: result.report.timings, warnings: result.warnings };
+}
+
+/** The steps of 2-D calibration for one exposure. */
+async function stepsBehind(
+  task: RampTask,
+  files: Choice['files'],
+  { unit, threads, dropReads, reset }: RampOptions,
+  params: Readonly<Record<string, unknown>> | undefined,
+  earlier: readonly EarlierExposure[],
+  layout: RampLayout,
+): Promise<CalibrateSteps> {
+  const rates = await loadRateCalibrations(files, apogee, task.identity, layout.rows);
+  let expected: Float32Array | undefined;
+  if (earlier.length > 0) {
+    if (rates.persistence === undefined) {
+      throw new CalibrationError('earlier exposures were named, and there is no persistence calibration for them');
+    }
+    const { first, count } = chooseReads(layout.reads.length, { dropReads, reset });
+    const start = layout.reads[first]?.header.string('DATE-OBS', '') ?? '';
+    const begin = mjdFromIso(start);
+    if (begin === undefined) {
+      throw new InputError(`expected DATE-OBS of the first read used, received '${start}'`, { file: task.path });
+    }
+    const seconds = count * readSeconds(layout, apogee);
+    expected = await expectedPersistence(rates.persistence, earlier, begin, seconds, threads);
+  }
+  return calibrateSteps(rates, { unit, threads, params }, expected);
 }
 
 /** The compiled worker: the pool runs plain JavaScript, also when this file runs from its TypeScript source in tests. */
@@ -232,10 +331,10 @@ export async function runRampTask(task: RampTask): Promise<RampOutcome> {
 }
 
 /** Products that two files would both be: one would overwrite the other. */
-function refuseCollisions(files: readonly RawFile[]): void {
+function refuseCollisions(files: readonly RawFile[], calibrate: boolean): void {
   const byProduct = new Map<string, string>();
   for (const { path, identity } of files) {
-    const name = apogee.productName('2d', identity);
+    const name = apogee.productName(calibrate ? '2dcal' : '2d', identity);
     const other = byProduct.get(name);
     if (other !== undefined) throw new UsageError(`${path} and ${other} would both become ${name}`);
     byProduct.set(name, path);
@@ -272,10 +371,15 @@ export function shareCores(
  */
 export async function ramp(request: RampRequest): Promise<RampOutcome[]> {
   const options = rampOptions(request.options);
-  checkChoices(options);
+  const { calib, calibrate = false, previous = [] } = request;
+  checkChoices(options, calibrate);
+  if (calibrate && calib === undefined) {
+    throw new UsageError('2-D calibration needs a directory of calibrations: --calib DIR');
+  }
+  if (previous.length > 0 && !calibrate) throw new UsageError('earlier exposures matter to 2-D calibration only');
   const files = selectRawFiles(request.files, apogee);
   if (files.length === 0) throw new UsageError('expected at least one raw file');
-  refuseCollisions(files);
+  refuseCollisions(files, calibrate);
   const { jobs, threads } = shareCores(files.length, { ...request, lowMemory: options.lowMemory });
   const lowMemory = request.options?.lowMemory ?? preferLowMemory(files.length, jobs);
   const tasks = files.map(
@@ -284,7 +388,10 @@ export async function ramp(request: RampRequest): Promise<RampOutcome[]> {
       identity,
       output: resolve(request.output),
       options: { ...options, threads, lowMemory },
-      calib: request.calib,
+      calib,
+      pin: request.pin,
+      calibrate,
+      previous,
       verify: request.verify ?? true,
       force: request.force ?? false,
       diagnostics: request.diagnostics ?? false,

@@ -10,7 +10,7 @@ it('predict-persistence adds a part of the fluence, at most that of a full well'
     'predict-persistence',
     {
       rate: f32(100, 100, 100, -4, 900, Number.NaN),
-      dq: { data: Uint32Array.of(0, DQ.PARTLY_SATURATED, 0, 0, 0, DQ.SATURATED), cols },
+      dq: { data: Uint32Array.of(0, DQ.SATURATED, 0, 0, DQ.PARTLY_SATURATED, DQ.SATURATED), cols },
       amplitude: f32(0.001, 0.001, Number.NaN, 0.001, 0.001, 0.001),
       expected,
     },

@@ -7,7 +7,7 @@ import { defineDiff } from './diff.js';
 import { defineDoctor } from './doctor.js';
 import { defineInspect } from './inspect.js';
 import { defineKernels } from './kernels.js';
-import { defineRamp } from './ramp.js';
+import { defineCalibrate, defineRamp } from './ramp.js';
 import { defineSimulate } from './simulate.js';
 import { defineVerify } from './verify.js';
 import { defineView } from './view.js';
@@ -15,6 +15,7 @@ import { defineView } from './view.js';
 export function defineVerbs(program: Command, define: Define): void {
   defineSimulate(program, define);
   defineRamp(program, define);
+  defineCalibrate(program, define);
   defineCalib(program, define);
   defineInspect(program, define);
   defineView(program, define);

@@ -1,4 +1,4 @@
-/** rampline ramp FILE... -o DIR */
+/** rampline ramp FILE... -o DIR, and rampline calibrate, which goes on to dark and flat. */
 import { type Command, Option } from 'commander';
 import { EXIT_CODES, UsageError } from '../../core/errors.js';
 import { JUMP_METHODS, RESET_METHODS, UNITS } from '../../stages/ramp/options.js';
@@ -16,36 +16,88 @@ interface RampFlags {
   readonly off?: readonly string[];
   readonly set?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   readonly calib?: string;
+  readonly pin?: string;
+  readonly previous?: readonly string[];
   readonly verify: boolean;
   readonly diagnostics?: boolean;
 }
 
+const FILES =
+  'FILE is a raw file, a directory (all raw files in it), or @LIST (a file with one of these a line); ./@name is a file\n' +
+  'of that name. Products that are done are skipped: their manifest carries the hashes of input, calibrations,\n' +
+  'parameters and kernels. Several exposures run at once (--jobs, default: the cores, as memory allows); one alone gets\n' +
+  'all cores as threads. One failing file does not stop the others.';
+
 export function defineRamp(program: Command, define: Define): void {
+  defineReduction(program, define, {
+    name: 'ramp',
+    summary: 'reduce raw up-the-ramp exposures to 2-D rate images',
+    more: FILES,
+    examples: [
+      ['rampline ramp apR-b-52950001.apz -o out', 'one chip'],
+      ['rampline ramp /data/apogee/60857 -o out --calib cal', 'a night, with calibrations'],
+      ['rampline ramp @tonight.txt -o out --jobs 6 --threads 1', 'files named in a list'],
+      ['rampline ramp raw -o out --jumps iqr --off subtract-one-over-f', 'another jump test, no 1/f correction'],
+      ['rampline ramp raw -o out --set find-jumps.threshold=25', 'a kernel parameter (rampline kernels describe NAME)'],
+    ],
+  });
+}
+
+export function defineCalibrate(program: Command, define: Define): void {
+  defineReduction(program, define, {
+    name: 'calibrate',
+    summary: 'reduce raw exposures to calibrated 2-D images: ramp, dark, flat, bad pixels',
+    more:
+      'What `ramp` does, and dark subtraction, flat division and the bits of bad pixels in the same pass; products are\n' +
+      '2dcal-TELE-MJD-CHIP-EXPOSURE.fits. Calibrations are chosen for each frame by the rules of its instrument;\n' +
+      '`rampline calib explain` tells which and why, and so does the table PROVENANCE of the product.\n' +
+      FILES,
+    examples: [
+      ['rampline calibrate apR-b-52950001.apz -o out --calib cal', 'one chip'],
+      [
+        'rampline calibrate /data/apogee/60857 -o out --calib cal --pin dr20',
+        'a night, with a frozen set of calibrations',
+      ],
+      [
+        'rampline calibrate raw/apR-b-52950007.apz -o out --calib cal --previous out/2dcal-apo-60857-b-0006.fits',
+        'flag light that persists',
+      ],
+    ],
+  });
+}
+
+function defineReduction(
+  program: Command,
+  define: Define,
+  words: {
+    readonly name: 'ramp' | 'calibrate';
+    readonly summary: string;
+    readonly more: string;
+    readonly examples: readonly (readonly [string, string])[];
+  },
+): void {
+  const calibrate = words.name === 'calibrate';
   define(
     program,
-    {
-      name: 'ramp',
-      summary: 'reduce raw up-the-ramp exposures to 2-D rate images',
-      more:
-        'FILE is a raw file, a directory (all raw files in it), or @LIST (a file with one of these a line); ./@name is a file\n' +
-        'of that name. Products that are done are skipped: their manifest carries the hashes of input, calibrations,\n' +
-        'parameters and kernels. Several exposures run at once (--jobs, default: the cores, as memory allows); one alone gets\n' +
-        'all cores as threads. One failing file does not stop the others.',
-      examples: [
-        ['rampline ramp apR-b-52950001.apz -o out', 'one chip'],
-        ['rampline ramp /data/apogee/60857 -o out --calib cal', 'a night, with calibrations'],
-        ['rampline ramp @tonight.txt -o out --jobs 6 --threads 1', 'files named in a list'],
-        ['rampline ramp raw -o out --jumps iqr --off subtract-one-over-f', 'another jump test, no 1/f correction'],
-        [
-          'rampline ramp raw -o out --set find-jumps.threshold=25',
-          'a kernel parameter (rampline kernels describe NAME)',
-        ],
-      ],
-    },
+    words,
     (command) =>
       command
         .argument('<file...>', 'raw files, directories or @lists')
-        .option('--calib <dir>', 'directory of calibrations; without it typical figures of the detectors are used')
+        .option(
+          '--calib <dir>',
+          calibrate
+            ? 'directory of calibrations (required)'
+            : 'directory of calibrations; without it typical figures of the detectors are used',
+        )
+        .option('--pin <name>', 'take exactly the calibrations frozen under this name (rampline calib pin)')
+        .addOption(
+          new Option(
+            '--previous <product>',
+            '2-D product of an exposure before, whose light may persist; may be repeated',
+          )
+            .argParser(collectList)
+            .hideHelp(!calibrate),
+        )
         .option('--drop-reads <n>', 'reads dropped at the start (default 2)', wholeNumber('--drop-reads', 0, 10_000))
         .addOption(new Option('--reset <how>', 'treat the reset anomaly (default drop)').choices(RESET_METHODS))
         .addOption(new Option('--jumps <test>', 'find jumps (default likelihood)').choices(JUMP_METHODS))
@@ -81,6 +133,9 @@ export function defineRamp(program: Command, define: Define): void {
           params: options.set ?? {},
         },
         calib: options.calib,
+        pin: options.pin,
+        calibrate,
+        previous: options.previous ?? [],
         verify: options.verify,
         force: options.force ?? false,
         diagnostics: options.diagnostics ?? false,
@@ -109,15 +164,17 @@ export function defineRamp(program: Command, define: Define): void {
         time.toFixed(2),
         number(summary?.jumps),
         number(summary?.saturated),
+        ...(calibrate ? [number(summary?.noCalibration)] : []),
         failure === undefined ? (product ?? '-') : `${failure.error}: ${failure.message}`,
       ]);
-      const head = ['file', 'is', 'reads', 'seconds', 'jumps', 'saturated', 'product'];
+      const counted = ['reads', 'seconds', 'jumps', 'saturated', ...(calibrate ? ['uncalibrated'] : [])];
+      const head = ['file', 'is', ...counted, 'product'];
       const count = (status: string) => outcomes.filter((outcome) => outcome.status === status).length;
       const counts = ['done', 'skipped', 'failed', 'cancelled'].filter((status) => count(status) > 0);
       return {
         json: { output, seconds, outcomes },
         text:
-          table(head, rows, ['reads', 'seconds', 'jumps', 'saturated']) +
+          table(head, rows, counted) +
           `\n${counts.map((status) => `${count(status)} ${status}`).join(', ')} in ${seconds.toFixed(2)} s; ${printable(output)}\n`,
         exitCode: stopped ? (session.interrupt.exitCode() ?? EXIT_CODES.interrupted) : exitCodeOf(failures),
       };

@@ -3,6 +3,8 @@
  * ./index.ts is one word of `rampline calib build WORD`. A builder that needs a stage calls it here; the stage itself
  * (src/stages/calibrations) sees arrays and numbers, never a file.
  */
+
+import type { ChosenFile } from '../../calib/load.js';
 import type { CalibrationKind, Grade } from '../../calib/product.js';
 import type { RampCalibrations } from '../../calib/ramp.js';
 import type { Identity, Instrument, ProvenanceEntry } from '../../core/product.js';
@@ -27,6 +29,8 @@ export interface BuildContext {
   readonly kernelParams: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   /** Calibrations for the ramp chain: the instrument's figures where none are given. */
   readonly calibrations: RampCalibrations;
+  /** All files that were chosen from the directory of calibrations: a builder of flats finds its dark here. */
+  readonly files: readonly ChosenFile[];
   readonly threads: number;
   readonly limits: Partial<FitsLimits>;
   /** [cancel, rows done] on shared memory. */

@@ -11,7 +11,7 @@ import {
   type DType,
   kernelNamed,
 } from '../../engine/index.js';
-import type { ExtensionPoint, RampExtension } from './extension.js';
+import type { ExtensionPoint } from './extension.js';
 import type { RampOptions } from './options.js';
 
 interface StepDescription {
@@ -129,7 +129,7 @@ export function rampChain(
   source: Chain['source'],
   bound: Readonly<Record<string, BoundArray>>,
   extra: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {},
-  extension?: { readonly at: ExtensionPoint; readonly steps: RampExtension['steps'] },
+  extension?: { readonly at: ExtensionPoint; readonly steps: readonly ChainStep[] },
 ): Chain {
   const own = rampSteps(options, {
     method: region.method,

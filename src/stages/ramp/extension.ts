@@ -31,5 +31,5 @@ export interface RampExtension {
   /** The extension's own arrays, by names that the ramp chain does not have. */
   readonly arrays: (facts: ExtensionFacts) => Readonly<Record<string, BoundArray>>;
   /** Local or stream kernels; global ones cannot follow the fit. */
-  readonly steps: readonly ChainStep[];
+  readonly steps: readonly ChainStep[] | ((facts: ExtensionFacts) => readonly ChainStep[]);
 }

@@ -1,9 +1,8 @@
 /** The ramp stage: reads to rate. Other rooms import from here. */
 
-export { loadRampCalibrations, type RampCalibrations } from '../../calib/ramp.js';
 export { rampChain, rampChainDescription, rampSteps } from './chain.js';
 export type { ExtensionFacts, ExtensionPoint, RampExtension } from './extension.js';
-export { rampLayout } from './layout.js';
+export { type RampLayout, rampLayout } from './layout.js';
 export {
   DARK_DROPPED_READS,
   fitOneOverF,
@@ -12,7 +11,7 @@ export {
   type RawDark,
 } from './one_over_f.js';
 export { RAMP_DEFAULTS, type RampOptions, rampOptions } from './options.js';
-export { dqTable, RAMP_SCHEMA, type RampProduct, rampParameters, rampProduct } from './product.js';
+export { dqTable, type ProductName, RAMP_SCHEMA, type RampProduct, rampParameters, rampProduct } from './product.js';
 export {
   chooseReads,
   gatherRamp,
@@ -23,3 +22,4 @@ export {
   type RampTimes,
   reduceRamp,
 } from './reduce.js';
+export { readSeconds } from './source.js';

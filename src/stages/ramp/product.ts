@@ -13,7 +13,7 @@ export interface RampProduct {
   /** `2d-{tele}-{mjd}-{chip}-{exposure}.fits` */
   readonly name: string;
   readonly hdus: readonly HduInput[];
-  readonly schema: typeof RAMP_SCHEMA;
+  readonly schema: string;
   /** What changes the pixels; with inputs, calibrations and kernels it makes the key. */
   readonly parameters: Readonly<Record<string, number | string | boolean | readonly string[]>>;
   readonly kernels: Readonly<Record<string, string>>;
@@ -47,15 +47,32 @@ function carriedCards(raw: Header, own: ReadonlySet<string>): Header {
   return carried;
 }
 
-function primaryCards(result: RampResult, instrument: Instrument, software: string): CardInput[] {
+/** What a product is called: the rates as they come out of the fit, or calibrated by steps behind it. */
+export interface ProductName {
+  /** First word of the file name. */
+  readonly prefix: string;
+  readonly stage: string;
+  readonly schema: string;
+  /** Cards beyond those of every product. */
+  readonly cards: readonly CardInput[];
+}
+
+const RATES: ProductName = { prefix: '2d', stage: 'ramp', schema: RAMP_SCHEMA, cards: [] };
+
+function primaryCards(
+  result: RampResult,
+  instrument: Instrument,
+  software: string,
+  { stage, cards: more }: ProductName,
+): CardInput[] {
   const { identity, times, options } = result;
   const cards: CardInput[] = [
     ['INSTRUME', instrument.name.toUpperCase(), 'instrument'],
-    ['TELE', identity.tele, 'telescope: apo or lco'],
+    ['TELE', identity.tele, 'telescope'],
     ['MJD', identity.mjd, 'night (SJD)'],
-    ['CHIP', identity.chip, 'detector: a, b or c'],
+    ['CHIP', identity.chip, 'detector'],
     ['EXPOSURE', identity.exposure, 'number in the night'],
-    ['STAGE', 'ramp', 'reads to rate (3D to 2D)'],
+    ['STAGE', stage, 'what made the rates: ramp, or ramp and calibrate'],
     ['DATE', new Date().toISOString().slice(0, 19), 'UTC when this file was made'],
     ['TIMESYS', 'TAI', 'of the times below'],
     ['NREADRAW', result.readsTotal, 'reads in the raw file'],
@@ -66,6 +83,7 @@ function primaryCards(result: RampResult, instrument: Instrument, software: stri
     ['JUMPS', options.jumps, 'test for jumps'],
     ['RESET', options.reset, 'how the first reads are treated'],
     ['SWVER', software, 'program'],
+    ...more,
   ];
   const time = (keyword: string, mjd: number | undefined, comment: string) => {
     if (mjd !== undefined) cards.push([keyword, mjd, comment]);
@@ -119,28 +137,30 @@ export function dqTable(): HduInput {
 
 /**
  * The product of a result.
- * @param inputs the raw file, hashed by whoever may read files
+ * @param provenance what went into it and what was refused, hashed by whoever may read files
+ * @param as what it is: uncalibrated rates by default
  * @param diagnostics also write NJUMPS and LASTGOOD images
  */
 export function rampProduct(
   result: RampResult,
   instrument: Instrument,
-  inputs: readonly ProvenanceEntry[],
+  provenance: readonly ProvenanceEntry[],
   software: string,
   diagnostics = false,
+  as = RATES,
 ): RampProduct {
   const { images, options } = result;
   const shape = [images.rows, images.cols];
   const unit = options.unit === 'dn-per-read' ? 'DN/read' : 'electron/s';
-  const own = primaryCards(result, instrument, software);
+  const own = primaryCards(result, instrument, software, as);
   const primary = new Header();
   for (const [keyword, value, comment] of own) primary.set(keyword, value, comment);
   const names = new Set([...own.map(([keyword]) => keyword), 'SIMPLE', 'BITPIX', 'NAXIS', 'EXTEND']);
   for (const card of carriedCards(result.header, names).cards) primary.append(card);
   const bunit = (text: string): CardInput[] => [['BUNIT', text, 'unit of the pixels']];
   return {
-    name: instrument.productName('2d', result.identity),
-    schema: RAMP_SCHEMA,
+    name: instrument.productName(as.prefix, result.identity),
+    schema: as.schema,
     parameters: { ...rampParameters(options), diagnostics },
     kernels: result.kernels,
     hdus: [
@@ -173,7 +193,7 @@ export function rampProduct(
         : []),
       zeroTable(result),
       dqTable(),
-      provenanceTable([...inputs, ...result.calibrations]),
+      provenanceTable(provenance),
     ],
   };
 }

@@ -4,10 +4,11 @@
  * Product in, product out: the stage opens one raw file, takes calibrations, runs the chain of chain.json in one native
  * call, and hands back what is to be written. It writes nothing itself.
  */
-import type { CalibrationMap, RampCalibrations } from '../../calib/ramp.js';
+import type { CalibrationMap } from '../../calib/load.js';
+import type { RampCalibrations } from '../../calib/ramp.js';
 import { AlgorithmError, UsageError } from '../../core/errors.js';
 import { DQ } from '../../core/generated/dq.js';
-import type { Identity, Instrument, ProvenanceEntry } from '../../core/product.js';
+import type { Identity, Instrument } from '../../core/product.js';
 import { mjdFromIso } from '../../core/time.js';
 import {
   type BoundArray,
@@ -67,7 +68,6 @@ export interface RampResult {
   readonly times: RampTimes;
   /** Kernels that ran, name to "version+hash". */
   readonly kernels: Readonly<Record<string, string>>;
-  readonly calibrations: readonly ProvenanceEntry[];
   readonly options: RampOptions;
   readonly report: ChainReport;
   readonly header: FitsFile['hdus'][number]['header'];
@@ -138,7 +138,6 @@ export async function reduceRamp(raw: string | FitsFile, context: RampContext): 
     images: images as RampImages,
     zero,
     readsUsed: facts.reads,
-    calibrations: context.calibrations.entries,
     options: context.options,
   };
 }
@@ -349,7 +348,10 @@ function buildChain(
       'fit-ramp': { ...units, ...fit },
       dcs: units,
     },
-    extension,
+    extension && {
+      at: extension.at,
+      steps: typeof extension.steps === 'function' ? extension.steps(facts) : extension.steps,
+    },
   );
 }
 
