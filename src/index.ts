@@ -61,6 +61,8 @@ export { type Inspection, inspect } from './night/inspect.js';
 export { type RampOutcome, type RampRequest, type RampSummary, ramp } from './night/ramp.js';
 export {
   addCalibrations,
+  checkRegistry,
+  drawTimeline,
   explainFrames,
   listCalibrations,
   pinCalibrations,

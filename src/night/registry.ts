@@ -1,12 +1,15 @@
 /** What a person does with a registry of calibrations: add, list, explain, pin, reindex. */
-import { basename } from 'node:path';
+import { basename, dirname } from 'node:path';
+import { checkCalibrations, type Finding } from '../calib/check.js';
 import type { CalibrationRecord } from '../calib/product.js';
 import { openRegistry, type Registry, resolveCalibrations, type Survey, type Unusable } from '../calib/registry.js';
 import type { Explanation, Frame, Pin, PinnedCalibration } from '../calib/select.js';
+import { type Lane, timelineOf, timelineSvg } from '../calib/timeline.js';
 import { CalibrationError, UsageError } from '../core/errors.js';
 import type { CalibrationRule } from '../core/product.js';
 import type { FitsLimits } from '../fits/index.js';
 import { apogee } from '../instruments/apogee/index.js';
+import { openStore } from '../store/index.js';
 import { type Failure, toFailure } from './failure.js';
 import { frameOf } from './frame.js';
 import { selectRawFiles } from './select.js';
@@ -156,6 +159,61 @@ export function reindexCalibrations(
   place: RegistryPlace,
 ): Promise<{ readonly added: string[]; readonly removed: string[]; readonly unusable: readonly Unusable[] }> {
   return using(place, true, (registry) => registry.reindex());
+}
+
+export interface CheckRequest {
+  readonly mjd: number;
+  /** Windows that end within so many days are told. */
+  readonly withinDays: number;
+  readonly tele?: string | undefined;
+  readonly chip?: string | undefined;
+}
+
+export interface CheckReport {
+  readonly mjd: number;
+  readonly detectors: readonly Detector[];
+  readonly findings: readonly Finding[];
+  readonly unusable: readonly Unusable[];
+}
+
+/**
+ * Whether a time is served, for each detector that has calibrations or for the one that is named.
+ * @throws CalibrationError when there is no calibration at all
+ */
+export function checkRegistry(request: CheckRequest, place: RegistryPlace): Promise<CheckReport> {
+  const { mjd, withinDays, tele, chip } = request;
+  return using(place, false, async (registry) => {
+    const { records, unusable } = await registry.survey();
+    const named = tele !== undefined && chip !== undefined;
+    const detectors = named ? [{ tele, chip }] : detectorsOf(records, request);
+    if (detectors.length === 0) {
+      throw new CalibrationError('there is no calibration of such a detector', { file: place.directory });
+    }
+    const frames = detectors.map((detector) => ({ instrument: apogee.name, ...detector, mjd }));
+    const findings = checkCalibrations(apogee.calibrationRules, records, frames, withinDays);
+    return { mjd, detectors, findings, unusable };
+  });
+}
+
+export interface TimelineReport {
+  readonly mjd: number;
+  readonly lanes: readonly Lane[];
+  /** The file that was written. */
+  readonly picture?: string;
+}
+
+/**
+ * Windows, overlaps and gaps.
+ * @param picture name of the SVG to write; undefined for none
+ */
+export function drawTimeline(mjd: number, place: RegistryPlace, picture?: string): Promise<TimelineReport> {
+  return using(place, false, async (registry) => {
+    const lanes = timelineOf((await registry.survey()).records, mjd);
+    if (picture === undefined) return { mjd, lanes };
+    const store = await openStore(dirname(picture));
+    await store.writeFile(basename(picture), timelineSvg(lanes, mjd, `Calibrations of ${place.directory}`));
+    return { mjd, lanes, picture };
+  });
 }
 
 /** A frame that is given by words instead of a file. */

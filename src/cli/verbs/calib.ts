@@ -5,6 +5,7 @@ import { collectParams, limitsOf, timeOf } from '../options.js';
 import type { Define, GlobalOptions } from '../reply.js';
 import { printable, table } from '../table.js';
 import { defineCalibRegistry } from './calib_registry.js';
+import { defineCalibTimeline } from './calib_timeline.js';
 
 interface BuildFlags {
   readonly calib?: string;
@@ -80,6 +81,7 @@ export function defineCalib(program: Command, define: Define): void {
     },
   );
   defineCalibRegistry(calib, define);
+  defineCalibTimeline(calib, define);
 }
 
 /** Told in the help before anything heavy is loaded; test/calib.test.ts compares it with BUILDERS. */

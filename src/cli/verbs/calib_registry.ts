@@ -22,7 +22,8 @@ export const withDetector = (command: Command): Command =>
 /** MJD of this moment, UTC. */
 export const now = (): number => Date.now() / 86_400_000 + 40_587;
 
-const mjdText = (mjd: number | undefined): string => (mjd === undefined ? 'open' : String(Number(mjd.toFixed(4))));
+export const mjdText = (mjd: number | undefined): string =>
+  mjd === undefined ? 'open' : String(Number(mjd.toFixed(4)));
 
 export function defineCalibRegistry(calib: Command, define: Define): void {
   define<Place>(

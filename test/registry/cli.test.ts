@@ -1,0 +1,155 @@
+// The verbs of the registry as a person uses them, with their exit codes.
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type CalibrationSpec, writeCalibration } from '../calibrations.js';
+import { rampline } from '../cli.js';
+
+const base = mkdtempSync(join(tmpdir(), 'rampline-registry-cli-'));
+afterAll(() => rmSync(base, { recursive: true }));
+const calib = join(base, 'calib');
+const made = join(base, 'made');
+const raw = join(base, 'raw', 'apR-a-52950001.apz');
+
+const make = async (spec: CalibrationSpec) => join(made, await writeCalibration(made, spec));
+const run = (...args: string[]) => {
+  const ended = rampline(['calib', ...args, '--json']);
+  return { ...ended, reply: ended.stdout === '' ? {} : JSON.parse(ended.stdout) };
+};
+
+let added: ReturnType<typeof run>;
+beforeAll(async () => {
+  mkdirSync(made);
+  const simulated = rampline(['simulate', '--rows', '64', '--reads', '4', '--chips', 'a', '-o', join(base, 'raw')]);
+  if (simulated.code !== 0) throw new Error(simulated.stderr);
+  const paths = await Promise.all([
+    make({ kind: 'gain' }),
+    make({ kind: 'readnoise' }),
+    make({ kind: 'saturation' }),
+    make({ value: 1, validFrom: 60_800, validTo: 60_850, dataTo: 60_800 }),
+    make({ value: 2, validFrom: 60_860, validTo: 60_900, dataTo: 60_860 }),
+    make({ kind: 'flat', validFrom: 60_800, validTo: 60_862, dataTo: 60_800 }),
+  ]);
+  added = run('add', ...paths, '-o', calib);
+});
+
+describe('calib add and list', () => {
+  it('adds once, refuses damaged files by name and goes on, and lists what there is', async () => {
+    expect(added.code).toBe(0);
+    expect(added.reply.outcomes.map(({ status }: { status: string }) => status)).toEqual(Array(6).fill('added'));
+    const cut = await make({ value: 7 });
+    truncateSync(cut, 5000);
+    const other = join(base, 'dark-apo-a-1.fits');
+    copyFileSync(await make({ value: 8 }), other);
+    const good = join(made, 'gain-apo-a-1.fits');
+    const { code, reply, stderr } = run('add', cut, other, good, join(base, 'none.fits'), '-o', calib);
+    expect(code).toBe(22); // of 21 and 22 the more serious
+    expect(reply.outcomes.map(({ status }: { status: string }) => status)).toEqual([
+      'failed',
+      'failed',
+      'present',
+      'failed',
+    ]);
+    expect(reply.outcomes.map(({ failure }: { failure?: { exitCode: number } }) => failure?.exitCode)).toEqual([
+      21,
+      22,
+      undefined,
+      21,
+    ]);
+    expect(stderr).toContain('another file of this name');
+    const listed = run('list', calib).reply;
+    expect(listed).toMatchObject({ backend: 'sqlite', unusable: [], pins: [] });
+    expect(listed.records).toHaveLength(6);
+    expect(rampline(['calib', 'list', calib]).stdout).toContain('6 calibrations (sqlite)');
+    expect(run('add', good).code).toBe(2);
+    expect(run('list', join(base, 'nowhere')).code).toBe(21);
+  });
+});
+
+describe('calib explain', () => {
+  it('explains a raw file: the time is that of its headers', () => {
+    const { code, reply } = run('explain', raw, '--calib', calib);
+    expect(code).toBe(0);
+    const [explanation] = reply.explanations;
+    expect(explanation).toMatchObject({ name: 'apR-a-52950001.apz', frame: { tele: 'apo', chip: 'a' }, missing: [] });
+    expect(explanation.frame.mjd).toBeCloseTo(60_857.00694, 4);
+    const dark = explanation.results.find((result: { rule: { kind: string } }) => result.rule.kind === 'dark');
+    expect(dark.how).toBe('interpolated');
+    const text = rampline(['calib', 'explain', raw, '--calib', calib]).stdout;
+    expect(text).toContain(
+      'used     dark-apo-a-1.fits: its window [60800, 60850) ends 7.0069 d before the frame; weight',
+    );
+  });
+
+  it('takes MJD and ISO alike, and ends with 22 when something is missing', () => {
+    const at = (time: string, ...more: string[]) =>
+      run('explain', '--tele', 'apo', '--chip', 'a', '--at', time, '--calib', calib, ...more);
+    expect(at('60857.5').reply.explanations).toEqual(at('2025-07-01T12:00:00').reply.explanations);
+    const { code, reply } = at('59000');
+    expect(code).toBe(22);
+    expect(reply.explanations[0].missing).toEqual(['dark', 'flat']);
+    expect(at('59000', '--for', 'ramp').code).toBe(0);
+    expect(at('59000', '--for', 'ramps').code).toBe(2);
+    expect(at('yesterday').code).toBe(2);
+    expect(run('explain', '--calib', calib).code).toBe(2);
+    expect(run('explain', raw).code).toBe(2);
+  });
+});
+
+describe('calib pin', () => {
+  it('freezes what is chosen, under a name that is given once', () => {
+    const pin = (...args: string[]) => run('pin', 'dr20', '--calib', calib, ...args);
+    expect(pin('--at', '60861').reply).toMatchObject({ status: 'added', mjd: 60_861, missing: [] });
+    expect(pin('--at', '60861').reply.status).toBe('present');
+    expect(pin('--at', '60840').code).toBe(22);
+    const explained = run('explain', raw, '--calib', calib, '--pin', 'dr20');
+    const dark = explained.reply.explanations[0].results.find(
+      (r: { rule: { kind: string } }) => r.rule.kind === 'dark',
+    );
+    expect(dark.how).toBe('pinned');
+    expect(dark.candidates[0].record.file).toBe('dark-apo-a-2.fits');
+    expect(run('explain', raw, '--calib', calib, '--pin', 'dr2').stdout).toContain('did you mean');
+    expect(run('pin', 'none', '--calib', calib, '--tele', 'lco').code).toBe(22);
+    expect(run('pin', 'a/b', '--calib', calib).code).toBe(2);
+  });
+});
+
+describe('calib timeline and check', () => {
+  it('draws windows, and tells gaps to a program', () => {
+    const picture = join(base, 'pictures', 'calib.svg');
+    const { code, reply } = run('timeline', calib, '--at', '60857', '-o', picture);
+    expect(code).toBe(0);
+    const dark = reply.lanes.find(({ kind }: { kind: string }) => kind === 'dark');
+    expect(dark).toMatchObject({ gaps: [{ from: 60_850, to: 60_860 }], overlaps: [] });
+    expect(dark.windows.map(({ current }: { current: boolean }) => current)).toEqual([false, false]);
+    expect(readFileSync(picture, 'utf8')).toMatch(/^<svg .*<\/svg>\n$/s);
+    expect(rampline(['calib', 'timeline', calib, '--at', '60857']).stdout).toContain('60850 to 60860');
+  });
+
+  it('warns of what ends soon, and ends with 22 when something is missing', () => {
+    const soon = run('check', calib, '--at', '60861', '--within', '3');
+    expect(soon.code).toBe(0);
+    expect(soon.reply.findings).toMatchObject([{ level: 'warning', kind: 'flat', what: 'expires' }]);
+    expect(run('check', calib, '--at', '60861', '--within', '0.5').reply.findings).toEqual([]);
+    const missing = run('check', calib, '--at', '61200');
+    expect(missing.code).toBe(22);
+    expect(missing.reply.findings.filter(({ level }: { level: string }) => level === 'error')).toHaveLength(2);
+    expect(run('check', calib, '--tele', 'lco', '--chip', 'c', '--at', '60861').code).toBe(22);
+    expect(run('check', calib, '--within', 'soon').code).toBe(2);
+  });
+});
+
+describe('calib reindex', () => {
+  it('makes the database of files that are there, and names those that are damaged', async () => {
+    const directory = join(base, 'again');
+    for (const value of [1, 2]) await writeCalibration(directory, { value });
+    truncateSync(join(directory, 'dark-apo-a-2.fits'), 5000);
+    const { code, reply } = run('reindex', directory);
+    expect(code).toBe(22);
+    expect(reply.unusable).toMatchObject([{ file: 'dark-apo-a-2.fits' }]);
+    expect(run('list', directory).reply.records).toHaveLength(1);
+    rmSync(join(directory, 'dark-apo-a-2.fits'));
+    expect(run('reindex', directory)).toMatchObject({ code: 0 });
+  });
+});
