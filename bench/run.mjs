@@ -235,6 +235,7 @@ async function wholeProcess() {
   const ways = {
     rampline: () => succeed(process.execPath, main, ...bare('process')),
     calibrated: () => succeed(process.execPath, main, ...ramp('process')),
+    'dark and flat': () => succeed(process.execPath, main, 'calibrate', ...ramp('process').slice(1)),
     funpack: () => {
       rmSync(join(work, 'unpacked.fits'), { force: true });
       return succeed('funpack', '-O', join(work, 'unpacked.fits'), file);
@@ -244,6 +245,10 @@ async function wholeProcess() {
   const than = (way) => best.funpack.cpuMs / best[way].cpuMs;
   result('2', 'funpack / rampline ramp, whole process, CPU', than('rampline'), { goal: 4 });
   result('2', 'the same with a --calib of maps for every pixel', than('calibrated'), { goal: 4 });
+  const cost = best['dark and flat'].cpuMs;
+  const step = 'rampline calibrate / rampline ramp, the same --calib, whole process, CPU';
+  result('2', step, cost / best.calibrated.cpuMs, { goal: 1.3, atMost: true });
+  result('2', 'rampline calibrate / rampline ramp without calibrations', cost / best.rampline.cpuMs);
   detail.process = best;
 }
 

@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { loadRampCalibrations } from '../calib/ramp.js';
 import { loadRateCalibrations } from '../calib/rates.js';
 import { packageRoot } from '../core/addon.js';
-import { CalibrationError, InputError, RetriableError, UsageError } from '../core/errors.js';
+import { BugError, InputError, RetriableError, UsageError } from '../core/errors.js';
 import { DQ } from '../core/generated/dq.js';
 import type { Identity } from '../core/product.js';
 import { didYouMean } from '../core/suggest.js';
@@ -147,15 +147,19 @@ const WANTED: Readonly<Record<RampOptions['reset'], readonly string[]>> = {
 };
 
 /** Kinds of calibrations that a reduction takes. */
-function needsOf({
-  options,
-  calib,
-  calibrate,
-}: Pick<RampTask, 'calib' | 'calibrate'> & { options: RampOptions }): Needs {
+function needsOf(
+  { calib, calibrate, previous }: Pick<RampTask, 'calib' | 'calibrate' | 'previous'>,
+  { reset }: RampOptions,
+): Needs {
   const detector = calib === undefined ? [] : ['gain', 'readnoise', 'saturation'];
   return {
-    required: [...detector, ...WANTED[options.reset], ...(calibrate ? ['dark', 'flat'] : [])],
-    optional: ['linearity', 'oneoverf', ...(calibrate ? ['persistence'] : [])],
+    required: [
+      ...detector,
+      ...WANTED[reset],
+      ...(calibrate ? ['dark', 'flat'] : []),
+      ...(previous.length > 0 ? ['persistence'] : []),
+    ],
+    optional: ['linearity', 'oneoverf'],
   };
 }
 
@@ -211,7 +215,7 @@ async function reduceOpened(
   const product = store.pathOf(name);
   const layout = task.calib === undefined ? undefined : rampLayout(raw);
   const frame = frameOfFile(raw, task.identity, apogee);
-  const choice = await chooseCalibrations(task.calib, apogee, frame, needsOf({ ...task, options }), task.pin);
+  const choice = await chooseCalibrations(task.calib, apogee, frame, needsOf(task, options), task.pin);
   const rows = layout?.rows ?? apogee.geometry.rows;
   const calibrations = await loadRampCalibrations(choice.files, apogee, task.identity, rows);
   const figures = calibrations.figures.length > 0 ? apogee.defaults(task.identity) : undefined;
@@ -289,9 +293,7 @@ async function stepsBehind(
   const rates = await loadRateCalibrations(files, apogee, task.identity, layout.rows);
   let expected: Float32Array | undefined;
   if (earlier.length > 0) {
-    if (rates.persistence === undefined) {
-      throw new CalibrationError('earlier exposures were named, and there is no persistence calibration for them');
-    }
+    if (rates.persistence === undefined) throw new BugError('the persistence calibration was not asked for');
     const { first, count } = chooseReads(layout.reads.length, { dropReads, reset });
     const start = layout.reads[first]?.header.string('DATE-OBS', '') ?? '';
     const begin = mjdFromIso(start);
