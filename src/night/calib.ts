@@ -14,7 +14,7 @@ import { hashFile, openStore, type ProductRecord, productKey, type Source } from
 import type { BuildInput, BuiltCalibration, CalibrationBuilder } from './builders/builder.js';
 import { BUILDERS } from './builders/index.js';
 import { type Choice, chooseCalibrations } from './choose.js';
-import { frameOfFile } from './frame.js';
+import { frameOf } from './frame.js';
 import { type RawFile, selectRawFiles } from './select.js';
 
 export interface BuildRequest {
@@ -76,7 +76,11 @@ function byDetector(files: readonly RawFile[]): RawFile[][] {
 }
 
 /** Hashes inputs; the same bytes under two names would count twice, so they are refused. */
-async function hashed(files: readonly RawFile[], role: string): Promise<BuildInput[]> {
+async function hashed(
+  files: readonly RawFile[],
+  role: string,
+  limits: Partial<FitsLimits>,
+): Promise<BuildInput[]> {
   const seen = new Map<string, string>();
   const inputs: BuildInput[] = [];
   for (const { path, identity } of files) {
@@ -85,23 +89,36 @@ async function hashed(files: readonly RawFile[], role: string): Promise<BuildInp
     if (other !== undefined)
       throw new InputError(`the same bytes as ${other}: an exposure counts once`, { file: path });
     seen.set(sha256, path);
-    inputs.push({ path, identity, source: { name: basename(path), sha256, role, why: 'named by the user' } });
+    const frame = frameOf(path, apogee, limits);
+    const { serial } = inputs[0]?.frame ?? frame;
+    if (frame.serial !== serial) {
+      throw new InputError(
+        `expected a file of the detector '${serial ?? ''}' as ${inputs[0]?.source.name}, received '${frame.serial ?? ''}'`,
+        { file: path },
+      );
+    }
+    inputs.push({ path, identity, frame, source: { name: basename(path), sha256, role, why: 'named by the user' } });
   }
   return inputs;
+}
+
+/** Begin of the first input and of the last [MJD]. */
+function spanOf(inputs: readonly BuildInput[]): { readonly from: number; readonly to: number } {
+  const times = inputs.map(({ frame }) => frame.mjd);
+  return { from: Math.min(...times), to: Math.max(...times) };
 }
 
 const NOTHING: Choice & { readonly rows?: number } = { files: [], entries: [] };
 
 /** What the directory of calibrations has for the reads of the first exposure; nothing of it is required. */
 async function chosenFor(
-  { path, identity }: BuildInput,
+  { path, frame }: BuildInput,
   { calib, limits = {} }: BuildRequest,
   kinds: readonly string[],
 ): Promise<Choice & { readonly rows: number }> {
   const file = openFits(path, { limits });
   try {
     const layout = rampLayout(file);
-    const frame = frameOfFile(file, identity, apogee);
     // What is being made is not taken from what there is.
     const optional = BUILD_KINDS.filter((kind) => !kinds.includes(kind));
     const choice = await chooseCalibrations(calib, apogee, frame, { required: [], optional });
@@ -155,7 +172,7 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
   let before = 0;
   for (const detector of byDetector(files)) {
     const began = performance.now();
-    const inputs = await hashed(detector, builder.role);
+    const inputs = await hashed(detector, builder.role, request.limits ?? {});
     const hashing = (performance.now() - began) / 1000;
     const { identity } = inputs.at(-1) as BuildInput;
     const { tele, chip } = identity;
@@ -209,8 +226,9 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
             chip,
             validFrom,
             validTo,
-            dataFrom: one.dataFrom,
-            dataTo: one.dataTo,
+            ...(inputs[0]?.frame.serial && { serial: inputs[0].frame.serial }),
+            dataFrom: one.dataFrom ?? spanOf(inputs).from,
+            dataTo: one.dataTo ?? spanOf(inputs).to,
             grade: one.grade,
             inputs: inputs.length,
             software,

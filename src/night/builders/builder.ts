@@ -7,6 +7,7 @@
 import type { ChosenFile } from '../../calib/load.js';
 import type { CalibrationKind, Grade } from '../../calib/product.js';
 import type { RampCalibrations } from '../../calib/ramp.js';
+import type { Frame } from '../../calib/select.js';
 import type { Identity, Instrument, ProvenanceEntry } from '../../core/product.js';
 import type { ParamDescription } from '../../engine/index.js';
 import type { CardInput, FitsLimits, HduInput } from '../../fits/index.js';
@@ -15,6 +16,7 @@ import type { CardInput, FitsLimits, HduInput } from '../../fits/index.js';
 export interface BuildInput {
   readonly path: string;
   readonly identity: Identity;
+  readonly frame: Frame;
   readonly source: ProvenanceEntry;
 }
 
