@@ -76,11 +76,7 @@ function byDetector(files: readonly RawFile[]): RawFile[][] {
 }
 
 /** Hashes inputs; the same bytes under two names would count twice, so they are refused. */
-async function hashed(
-  files: readonly RawFile[],
-  role: string,
-  limits: Partial<FitsLimits>,
-): Promise<BuildInput[]> {
+async function hashed(files: readonly RawFile[], role: string, limits: Partial<FitsLimits>): Promise<BuildInput[]> {
   const seen = new Map<string, string>();
   const inputs: BuildInput[] = [];
   for (const { path, identity } of files) {
