@@ -440,7 +440,7 @@ export function explanationText({ frame, pin, results, missing, unusable }: Expl
     lines.push(
       '',
       `${rule.kind} (${rule.usedBy}, ${need}; grade ${rule.grades.join(' or ')}; else nearest ${side === 'either' ? 'before or after' : side} within ${days(limitDays)}${rule.interpolate ? ', interpolated' : ''})`,
-      `  ${how === 'none' ? (rule.required ? 'MISSING: ' : 'none: ') : `${how}: `}${summary}`,
+      `  ${how === 'none' ? `${rule.required ? 'MISSING' : 'none'}: ${summary}` : how}`,
     );
     for (const { record, verdict, reason } of candidates)
       lines.push(`  ${verdict.padEnd(7)}  ${record.file}: ${reason}`);

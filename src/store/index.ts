@@ -8,6 +8,7 @@
  * - Existence is never evidence. A step is done when the manifest of its product carries the step's key (`productKey`) and
  *   the file is the one that the manifest describes (`Store.isDone`). Replacing is by rename: the old product stays whole
  *   until then, but loses its entry just before, so that an entry never speaks of another file.
+ *   Where nothing may be replaced (`replace: false`) a link takes the place of the rename: it fails where the name is taken.
  * - One manifest a product, beside it: `NAME.manifest.json`. Any number of processes may write products into one directory
  *   with no lock, because no two of them share a file; a product and its manifest can be copied or removed together by
  *   hand; a reader needs no replay. (A journal for a directory would need all three.) Two writers of the same name at once

@@ -240,6 +240,22 @@ describe('writing', () => {
     expect(await readdir(directory)).toEqual([]);
   });
 
+  it('does not replace where it was told not to, also when several write at once', async () => {
+    const store = await openStore(directory);
+    const contents = [noise(1000, 1), noise(1000, 2), noise(1000, 3)];
+    const once = (data: Uint8Array) => store.writeProduct('a.fits', [data], RECORD, { replace: false });
+    const outcomes = await Promise.allSettled(contents.map(once));
+    const winners = outcomes.flatMap((one, i) => (one.status === 'fulfilled' ? [i] : []));
+    expect(winners).toHaveLength(1);
+    expect(await readFile(join(directory, 'a.fits'))).toEqual(Buffer.from(contents[winners[0]!]!));
+    expect(await failure(once(contents[0]!))).toMatchObject({
+      class: 'storage',
+      message: 'cannot give the file its final name: something else has this name (EEXIST)',
+    });
+    expect((await readdir(directory)).sort()).toEqual(['a.fits', 'a.fits.manifest.json']);
+    expect(await verified()).toEqual({ 'a.fits': 'ok' });
+  });
+
   it('writes text and JSON, unlisted, and takes the claim of a product that it replaces', async () => {
     const store = await openStore(directory);
     await store.writeProduct('report.json', chunks, RECORD);
