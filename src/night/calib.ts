@@ -206,6 +206,7 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
         kernelParams,
         calibrations,
         files: choice.files,
+        directories: [request.output, request.calib],
         threads: request.threads ?? 1,
         limits: request.limits ?? {},
         control: request.control,

@@ -88,6 +88,7 @@ export function defineCalib(program: Command, define: Define): void {
 const KIND_LINES = [
   '  dark             dark rate and bad pixels from darks, streamed',
   '  one-over-f       weights of the 1/f correction from darks',
+  '  photon-transfer  gain and read noise from darks and pairs of flats',
 ].join('\n');
 
 const show = (value: number | string | readonly number[]): string =>

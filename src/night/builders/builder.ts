@@ -33,6 +33,8 @@ export interface BuildContext {
   readonly calibrations: RampCalibrations;
   /** All files that were chosen from the directory of calibrations: a builder of flats finds its dark here. */
   readonly files: readonly ChosenFile[];
+  /** Where calibrations lie that a new one must not be a copy of: the output and that of --calib. */
+  readonly directories: readonly (string | undefined)[];
   readonly threads: number;
   readonly limits: Partial<FitsLimits>;
   /** [cancel, rows done] on shared memory. */

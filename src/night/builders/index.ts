@@ -2,5 +2,6 @@
 import type { CalibrationBuilder } from './builder.js';
 import { dark } from './dark.js';
 import { oneOverF } from './one_over_f.js';
+import { photonTransfer } from './photon_transfer.js';
 
-export const BUILDERS: readonly CalibrationBuilder[] = [dark, oneOverF];
+export const BUILDERS: readonly CalibrationBuilder[] = [dark, oneOverF, photonTransfer];
