@@ -89,6 +89,9 @@ export interface CalibrationRecord {
   readonly createdAt: string;
 }
 
+/** A FITS file that does not claim to be a calibration. */
+export class NoCalibrationError extends CalibrationError {}
+
 /** What a builder knows of the calibration that it writes. */
 export interface CalibrationIdentity {
   readonly kind: CalibrationKind;
@@ -208,12 +211,12 @@ function inputsOf(file: FitsFile): ProvenanceEntry[] {
 export function calibrationRecord(file: FitsFile, name: string, { sha256, bytes }: FileHash): CalibrationRecord {
   const { header } = file.hdu(0);
   const context = { file: file.path, hdu: 0 };
+  if (!isCalibration(header)) {
+    throw new NoCalibrationError('expected a calibration: the primary header has no CALKIND', context);
+  }
   const schema = textCard(header, 'CALVER');
   if (schema !== '' && schema !== CALIBRATION_SCHEMA) {
     throw new CalibrationError(`expected CALVER '${CALIBRATION_SCHEMA}', received '${schema}'`, context);
-  }
-  if (!isCalibration(header)) {
-    throw new CalibrationError('expected a calibration: the primary header has no CALKIND', context);
   }
   const kind = wordCard('CALKIND', textCard(header, 'CALKIND'), CALIBRATION_KINDS, context);
   const [tele, chip] = (['TELE', 'CHIP'] as const).map((keyword) => {

@@ -13,7 +13,13 @@ import { didYouMean } from '../core/suggest.js';
 import { openFits } from '../fits/index.js';
 import { canonicalJson, hashFile, openStore, type ProductRecord, readHashed, readManifest } from '../store/index.js';
 import { Database, publicUrl } from './database.js';
-import { CALIBRATION_SCHEMA, type CalibrationRecord, isCalibration, readCalibrationRecord } from './product.js';
+import {
+  CALIBRATION_SCHEMA,
+  type CalibrationRecord,
+  isCalibration,
+  NoCalibrationError,
+  readCalibrationRecord,
+} from './product.js';
 import { type Explanation, type Frame, type Pin, requireComplete, selectCalibrations } from './select.js';
 
 export const SQLITE_NAME = 'registry.sqlite';
@@ -83,9 +89,9 @@ async function scan(directory: string, hash = false): Promise<Survey> {
   for (const file of fitsNames(directory)) {
     const path = join(directory, file);
     try {
-      if (!claimsToBeCalibration(path)) continue;
       records.push(await (hash ? verifiedRecord(path) : readCalibrationRecord(path)));
     } catch (error) {
+      if (error instanceof NoCalibrationError) continue;
       if (!(error instanceof RamplineError) || error.class === 'bug') throw error;
       unusable.push({ file, reason: error.message });
     }
