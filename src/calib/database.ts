@@ -177,6 +177,22 @@ async function sqlite(path: string, directory: string): Promise<Dialect> {
   return new SqliteDialect({ database });
 }
 
+/**
+ * The version of SQLite that the module carries.
+ * @throws StorageError when it is not built for this Node
+ */
+export async function sqliteVersion(): Promise<string> {
+  try {
+    const { default: Database } = await import('better-sqlite3');
+    const memory = new Database(':memory:');
+    const version = memory.prepare('select sqlite_version()').pluck().get();
+    memory.close();
+    return String(version);
+  } catch (error) {
+    throw failure(error, 'use SQLite', ':memory:');
+  }
+}
+
 async function postgres(url: string): Promise<Dialect> {
   const { default: pg } = await import('pg');
   const { PostgresDialect } = await import('kysely');

@@ -219,8 +219,17 @@ export async function openRegistry(directory: string, options: RegistryOptions =
   fitsNames(directory); // there, and readable
   const where = url ?? pointedUrl(directory);
   if (where !== undefined) {
-    const registry = new Registry(directory, 'postgresql', await Database.open(where, directory));
+    const database = await Database.open(where, directory);
+    const registry = new Registry(directory, 'postgresql', database);
     if (create && pointedUrl(directory) === undefined) {
+      const foreign = (await database.records()).find(({ file }) => !existsSync(join(directory, file)));
+      if (foreign !== undefined) {
+        await registry.close();
+        throw new CalibrationError(
+          `the database is the registry of another directory: it has ${foreign.file}, which is not here`,
+          { file: database.name },
+        );
+      }
       await store?.writeJson(POINTER_NAME, { schema: POINTER_SCHEMA, url: publicUrl(where) });
       await registry.reindex();
     }

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statfsSync } from 'node:fs';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { sqliteVersion } from '../calib/database.js';
 import { addonPath, explainLoadFailure, packageRoot } from '../core/addon.js';
 import { RamplineError } from '../core/errors.js';
 import { addon, KERNELS } from '../engine/index.js';
@@ -121,6 +122,20 @@ function engine(): Finding[] {
   }
 }
 
+async function sqlite(): Promise<Finding> {
+  const what = 'SQLite';
+  try {
+    return { what, state: 'ok', found: `${await sqliteVersion()}, for calibration registries` };
+  } catch (error) {
+    return {
+      what,
+      state: 'note',
+      found: `no calibration registry in SQLite: ${(error as Error).message}`,
+      mend: 'npm run build',
+    };
+  }
+}
+
 /**
  * Looks at machine, build and disk.
  * @param directory where products would go
@@ -147,6 +162,7 @@ export async function examine(directory: string): Promise<Finding[]> {
       found: `${(memory / GIB).toFixed(1)} GiB, ${(Math.min(freemem(), memory) / GIB).toFixed(1)} GiB free; an exposure takes up to ${EXPOSURE_BYTES / GIB} GiB`,
       mend: memory > 1.5 * EXPOSURE_BYTES ? undefined : 'use ramp --low-memory',
     },
+    await sqlite(),
     ...debianPackages(),
     ...(await storage(directory)),
   ];

@@ -6,7 +6,7 @@ import { openRegistry, type Registry, resolveCalibrations, type Survey, type Unu
 import type { Explanation, Frame, Pin, PinnedCalibration } from '../calib/select.js';
 import { type Lane, timelineOf, timelineSvg } from '../calib/timeline.js';
 import { CalibrationError, UsageError } from '../core/errors.js';
-import type { CalibrationRule } from '../core/product.js';
+import type { CalibrationRule, Instrument } from '../core/product.js';
 import type { FitsLimits } from '../fits/index.js';
 import { apogee } from '../instruments/apogee/index.js';
 import { openStore } from '../store/index.js';
@@ -18,6 +18,8 @@ export interface RegistryPlace {
   readonly directory: string;
   /** postgres:// URL; default: what the directory itself says. */
   readonly url?: string | undefined;
+  /** Whose rules choose; default APOGEE. */
+  readonly instrument?: Instrument | undefined;
 }
 
 async function using<T>(place: RegistryPlace, create: boolean, work: (registry: Registry) => Promise<T>): Promise<T> {
@@ -81,10 +83,14 @@ export function explainFrames(
   options: { readonly stages?: readonly CalibrationRule['usedBy'][]; readonly pin?: string | undefined } = {},
 ): Promise<Explanation[]> {
   const { stages = STAGES, pin } = options;
+  const { instrument = apogee } = place;
   return using(place, false, async (registry) => {
     const explanations: Explanation[] = [];
     for (const frame of frames) {
-      const { explanation } = await resolveCalibrations(registry, apogee, frame, stages, { pin, allowMissing: true });
+      const { explanation } = await resolveCalibrations(registry, instrument, frame, stages, {
+        pin,
+        allowMissing: true,
+      });
       explanations.push(explanation);
     }
     return explanations;
@@ -96,13 +102,15 @@ export interface Detector {
   readonly chip: string;
 }
 
-/** The detectors that have calibrations, of those that are wanted. */
+/** The detectors of an instrument that have calibrations, of those that are wanted. */
 export function detectorsOf(
   records: readonly CalibrationRecord[],
+  instrument: Pick<Instrument, 'name'>,
   wanted: { readonly tele?: string | undefined; readonly chip?: string | undefined },
 ): Detector[] {
   const found = new Map<string, Detector>();
-  for (const { tele, chip } of records) {
+  for (const { tele, chip, instrument: of } of records) {
+    if (of !== '' && of !== instrument.name) continue;
     if ((wanted.tele ?? tele) === tele && (wanted.chip ?? chip) === chip) found.set(`${tele} ${chip}`, { tele, chip });
   }
   return [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, detector]) => detector);
@@ -128,12 +136,13 @@ export interface PinOutcome {
  */
 export function pinCalibrations(request: PinRequest, place: RegistryPlace): Promise<PinOutcome> {
   const { name, mjd } = request;
+  const { instrument = apogee } = place;
   return using(place, false, async (registry) => {
     const entries: PinnedCalibration[] = [];
     const missing: string[] = [];
     const { records } = await registry.survey();
-    for (const { tele, chip } of detectorsOf(records, request)) {
-      const { explanation, files } = await resolveCalibrations(registry, apogee, { tele, chip, mjd }, STAGES, {
+    for (const { tele, chip } of detectorsOf(records, instrument, request)) {
+      const { explanation, files } = await resolveCalibrations(registry, instrument, { tele, chip, mjd }, STAGES, {
         allowMissing: true,
       });
       for (const [kind, chosen] of files) {
@@ -182,15 +191,16 @@ export interface CheckReport {
  */
 export function checkRegistry(request: CheckRequest, place: RegistryPlace): Promise<CheckReport> {
   const { mjd, withinDays, tele, chip } = request;
+  const { instrument = apogee } = place;
   return using(place, false, async (registry) => {
     const { records, unusable } = await registry.survey();
     const named = tele !== undefined && chip !== undefined;
-    const detectors = named ? [{ tele, chip }] : detectorsOf(records, request);
+    const detectors = named ? [{ tele, chip }] : detectorsOf(records, instrument, request);
     if (detectors.length === 0) {
       throw new CalibrationError('there is no calibration of such a detector', { file: place.directory });
     }
-    const frames = detectors.map((detector) => ({ instrument: apogee.name, ...detector, mjd }));
-    const findings = checkCalibrations(apogee.calibrationRules, records, frames, withinDays);
+    const frames = detectors.map((detector) => ({ instrument: instrument.name, ...detector, mjd }));
+    const findings = checkCalibrations(instrument.calibrationRules, records, frames, withinDays);
     return { mjd, detectors, findings, unusable };
   });
 }

@@ -1,9 +1,20 @@
 // The verbs of the registry as a person uses them, with their exit codes.
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type CalibrationSpec, writeCalibration } from '../calibrations.js';
+import { calibrationCards } from '../../src/calib/product.js';
+import { encodeFits, openFits } from '../../src/fits/index.js';
+import { type CalibrationSpec, identityOf, writeCalibration } from '../calibrations.js';
 import { rampline } from '../cli.js';
 
 const base = mkdtempSync(join(tmpdir(), 'rampline-registry-cli-'));
@@ -137,6 +148,73 @@ describe('calib timeline and check', () => {
     expect(missing.reply.findings.filter(({ level }: { level: string }) => level === 'error')).toHaveLength(2);
     expect(run('check', calib, '--tele', 'lco', '--chip', 'c', '--at', '60861').code).toBe(22);
     expect(run('check', calib, '--within', 'soon').code).toBe(2);
+  });
+});
+
+describe('a reduction', () => {
+  const sim = join(base, 'raw', 'calib');
+  const own = join(base, 'own');
+  const reduce = (output: string, ...args: string[]) => {
+    const ended = rampline([
+      'ramp',
+      raw,
+      '--calib',
+      own,
+      '-o',
+      join(base, output),
+      '--json',
+      '--log-level',
+      'error',
+      ...args,
+    ]);
+    return { ...ended, reply: JSON.parse(ended.stdout) };
+  };
+  const provenance = (output: string) => {
+    const file = openFits(join(base, output, '2d-apo-60857-a-0001.fits'));
+    const table = file.readTable('PROVENANCE');
+    file.close();
+    const column = (name: string) => Array.from(table.column(name).values as ArrayLike<string | number>);
+    const [roles, names, used] = [column('ROLE'), column('NAME'), column('USED')];
+    return roles.map((role, i) => `${role} ${names[i]} ${used[i] === 1 ? 'used' : 'refused'}`);
+  };
+
+  it('takes what is chosen, says so in its product, and refuses a file that changed', async () => {
+    const names = readdirSync(sim).filter((name) => name.endsWith('-a.fits'));
+    expect(run('add', ...names.map((name) => join(sim, name)), '-o', own).code).toBe(0);
+    expect(run('pin', 'first', '--calib', own, '--at', '60857').code).toBe(0);
+    expect(reduce('one').code).toBe(0);
+    expect(provenance('one')).toContain('gain gain-apo-a.fits used');
+    // A newer gain, of the right size.
+    const newer = join(base, 'gain-newer.fits');
+    const rows = 64;
+    const cards = calibrationCards(identityOf({ kind: 'gain', dataFrom: 60_000, dataTo: 60_001 }));
+    writeFileSync(
+      newer,
+      Buffer.concat(
+        encodeFits([
+          { header: cards },
+          { name: 'GAIN', data: new Float32Array(rows * 2048).fill(2), shape: [rows, 2048] },
+        ]),
+      ),
+    );
+    expect(run('add', newer, '-o', own).code).toBe(0);
+    expect(reduce('two').code).toBe(0);
+    expect(provenance('two')).toEqual(
+      expect.arrayContaining(['gain gain-newer.fits used', 'gain gain-apo-a.fits refused']),
+    );
+    expect(reduce('three', '--pin', 'first').code).toBe(0);
+    expect(provenance('three')).toEqual(
+      expect.arrayContaining(['gain gain-apo-a.fits used', 'gain gain-newer.fits refused', 'pin first used']),
+    );
+    // A pixel of it changes by one bit.
+    const path = join(own, 'gain-newer.fits');
+    const bytes = readFileSync(path);
+    bytes[openFits(bytes).hdu('GAIN').dataOffset + 3]! ^= 1;
+    writeFileSync(path, bytes);
+    const refused = reduce('four');
+    expect(refused.code).toBe(22);
+    expect(refused.stdout).toMatch(/expected sha256 [0-9a-f]{64}, found [0-9a-f]{64}/);
+    expect(reduce('five', '--pin', 'first').code).toBe(0);
   });
 });
 

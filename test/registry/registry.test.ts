@@ -402,6 +402,9 @@ describe('where the registry is', () => {
     expect(await backendOf()).toBe('postgresql');
     const registry = await openRegistry(directory);
     expect((await registry.survey()).records).toHaveLength(1);
+    // One directory, one database: another's calibrations would be taken for lost.
+    await expect(openRegistry(fresh(), { create: true, url })).rejects.toThrow('the registry of another directory');
+    expect((await registry.survey()).records).toHaveLength(1);
     await registry.close();
   });
 
