@@ -87,6 +87,7 @@ export function defineCalib(program: Command, define: Define): void {
 /** Told in the help before anything heavy is loaded; test/calib.test.ts compares it with BUILDERS. */
 const KIND_LINES = [
   '  dark             dark rate and bad pixels from darks, streamed',
+  '  flat             response of the pixels from flats, without their illumination',
   '  one-over-f       weights of the 1/f correction from darks',
   '  photon-transfer  gain and read noise from darks and pairs of flats',
 ].join('\n');

@@ -1,12 +1,11 @@
 /** `calib build dark`: the dark rate of a detector from any number of darks. */
 import { basename } from 'node:path';
 import { AlgorithmError, InputError } from '../../core/errors.js';
-import { DQ_BITS } from '../../core/generated/dq.js';
 import { openFits } from '../../fits/index.js';
 import { DARK_KERNELS, DARK_PARAMS, DARK_STEPS, type Dark, DarkBuilder } from '../../stages/calibrations/dark.js';
 import { type RampImages, rampLayout, rampOptions, reduceRamp } from '../../stages/ramp/index.js';
 import type { BuildContext, BuiltCalibration, CalibrationBuilder } from './builder.js';
-import { expectType, guardAgainstPersistence, splitParams } from './raw.js';
+import { countsOf, expectType, guardAgainstPersistence, splitParams } from './raw.js';
 
 /** Exposures from which on a cube of reads is kept rather than decoded twice; as the runner of exposures does. */
 const CUBE_PAYS_FROM = 4;
@@ -136,11 +135,6 @@ async function build(context: BuildContext): Promise<BuiltCalibration[]> {
       seconds,
     },
   ];
-}
-
-/** Pixels with each of these bits. */
-export function countsOf(bits: Float64Array, names: readonly string[]): Record<string, number> {
-  return Object.fromEntries(names.map((name) => [name, bits[DQ_BITS.find((b) => b.name === name)?.bit ?? 0] ?? 0]));
 }
 
 function hdusOf(made: Dark, { inputs }: BuildContext, reads: readonly number[]): BuiltCalibration['hdus'] {

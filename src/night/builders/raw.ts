@@ -2,6 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { InputError, RamplineError } from '../../core/errors.js';
+import { DQ_BITS } from '../../core/generated/dq.js';
 import type { Identity, Instrument } from '../../core/product.js';
 import { type FitsFile, type FitsLimits, openFits } from '../../fits/index.js';
 import { rampChainDescription } from '../../stages/ramp/index.js';
@@ -100,4 +101,9 @@ export function splitParams(params: KernelParams): { readonly ramp: KernelParams
   const pick = (ofChain: boolean) =>
     Object.fromEntries(Object.entries(params).filter(([kernel]) => chain.has(kernel) === ofChain));
   return { ramp: pick(true), own: pick(false) };
+}
+
+/** Pixels with each of these bits. */
+export function countsOf(bits: Float64Array, names: readonly string[]): Record<string, number> {
+  return Object.fromEntries(names.map((name) => [name, bits[DQ_BITS.find((b) => b.name === name)?.bit ?? 0] ?? 0]));
 }
