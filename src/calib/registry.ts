@@ -10,6 +10,7 @@ import { dirname, join, resolve } from 'node:path';
 import { CalibrationError, InputError, RamplineError, StorageError, UsageError } from '../core/errors.js';
 import type { CalibrationRule, Instrument } from '../core/product.js';
 import { didYouMean } from '../core/suggest.js';
+import { version } from '../core/version.js';
 import { openFits } from '../fits/index.js';
 import { canonicalJson, hashFile, openStore, type ProductRecord, readHashed, readManifest } from '../store/index.js';
 import { Database, publicUrl } from './database.js';
@@ -26,6 +27,7 @@ export const SQLITE_NAME = 'registry.sqlite';
 const POINTER_NAME = 'registry.json';
 const POINTER_SCHEMA = 'registry/1';
 const PIN_SCHEMA = 'pin/1';
+const PIN_FOLDER = 'pins';
 
 export type Backend = 'scan' | 'sqlite' | 'postgresql';
 
@@ -167,24 +169,56 @@ async function* bytesOf(path: string, sha256: string): AsyncGenerator<Uint8Array
 
 const PIN_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
 
-function scanPins(directory: string): Pin[] {
-  const folder = join(directory, 'pins');
+/**
+ * The pins that lie in a directory as files.
+ * @throws CalibrationError for one that is no pin, or was changed after it was made
+ */
+async function scanPins(directory: string): Promise<Pin[]> {
+  const folder = join(directory, PIN_FOLDER);
   if (!existsSync(folder)) return [];
-  return readdirSync(folder)
-    .filter((name) => name.endsWith('.json') && !name.startsWith('.'))
-    .sort()
-    .map((name) => {
-      const file = join(folder, name);
-      try {
-        const { schema, ...pin } = JSON.parse(readFileSync(file, 'utf8'));
-        if (schema === PIN_SCHEMA && pin.name === name.slice(0, -'.json'.length) && Array.isArray(pin.entries)) {
-          return pin as Pin;
-        }
-      } catch (cause) {
-        throw new CalibrationError(`this pin cannot be read: ${(cause as Error).message}`, { file, cause });
-      }
+  const names = readdirSync(folder).filter((name) => /^[^.].*(?<!\.manifest)\.json$/.test(name));
+  const pins: Pin[] = [];
+  for (const name of names.sort()) {
+    const file = join(folder, name);
+    const [manifest, found] = [await readManifest(file), await hashFile(file, { remember: false })];
+    if (manifest !== undefined && manifest.sha256 !== found.sha256) {
+      throw new CalibrationError(
+        `this pin was changed after it was made: expected sha256 ${manifest.sha256}, found ${found.sha256}`,
+        { file },
+      );
+    }
+    let value: { schema?: unknown; name?: unknown; mjd?: unknown; entries?: unknown };
+    try {
+      value = JSON.parse(readFileSync(file, 'utf8'));
+    } catch (cause) {
+      throw new CalibrationError(`this pin cannot be read: ${(cause as Error).message}`, { file, cause });
+    }
+    if (value.schema !== PIN_SCHEMA || `${value.name}.json` !== name || !Array.isArray(value.entries)) {
       throw new CalibrationError(`expected a pin of the form ${PIN_SCHEMA} and of the file's name`, { file });
-    });
+    }
+    pins.push({ name: value.name as string, mjd: Number(value.mjd), entries: value.entries });
+  }
+  return pins;
+}
+
+/** Writes a pin as a product, unless its name is taken. */
+async function writePin(directory: string, { name, mjd, entries }: Pin): Promise<void> {
+  const store = await openStore(directory);
+  const text = `${JSON.stringify({ schema: PIN_SCHEMA, name, mjd, entries }, null, 2)}\n`;
+  const record: ProductRecord = {
+    schema: PIN_SCHEMA,
+    inputs: [],
+    calibrations: entries.map(({ kind, tele, chip, sha256 }) => ({
+      name: `${kind} ${tele} ${chip}`,
+      sha256,
+      role: kind,
+      why: `chosen for MJD ${mjd}`,
+    })),
+    parameters: { name },
+    kernels: {},
+    software: `rampline ${version()}`,
+  };
+  await store.writeProduct(`${PIN_FOLDER}/${name}.json`, [Buffer.from(text)], record, { replace: false });
 }
 
 export interface RegistryOptions {
@@ -345,7 +379,7 @@ export class Registry {
     for (const record of sorted(records)) {
       if ((await this.#database.insert(record)) === 'added') added.push(record.file);
     }
-    for (const pin of scanPins(this.directory)) await this.#database.insertPin(pin);
+    for (const pin of await scanPins(this.directory)) await this.#database.insertPin(pin);
     return { added, removed: stale.map(({ file }) => file), unusable };
   }
 
@@ -382,17 +416,23 @@ export class Registry {
         file: this.directory,
       });
     };
-    const before = (await this.pins()).find(({ name }) => name === pin.name);
-    let status = before === undefined ? 'added' : taken(before);
+    const find = async () => (await this.pins()).find(({ name }) => name === pin.name);
+    const path = join(this.directory, PIN_FOLDER, `${pin.name}.json`);
+    const before = await find();
+    let status: 'added' | 'present' = before === undefined ? 'added' : taken(before);
     if (status === 'added' && (await this.#database?.insertPin(pin)) === 'present') {
       status = taken(await this.pinNamed(pin.name));
     }
-    if (!existsSync(join(this.directory, 'pins', `${pin.name}.json`))) {
-      const store = await openStore(this.directory);
-      const { name, mjd, entries } = before ?? pin;
-      await store.writeJson(`pins/${name}.json`, { schema: PIN_SCHEMA, name, mjd, entries });
+    if (!existsSync(path)) {
+      try {
+        await writePin(this.directory, before ?? pin);
+      } catch (error) {
+        // Another process took the name at this moment.
+        if (!existsSync(path)) throw error;
+        status = taken((await find()) ?? pin);
+      }
     }
-    return status as 'added' | 'present';
+    return status;
   }
 
   async close(): Promise<void> {

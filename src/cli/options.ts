@@ -90,7 +90,12 @@ export function limitsOf(options: ReadLimits): Partial<FitsLimits> {
 export function timeOf(name: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   const number = text.trim() === '' ? Number.NaN : Number(text);
-  const mjd = Number.isFinite(number) ? number : mjdFromIso(text);
+  // As people write it: the seconds may be left out, and a Z says UTC.
+  const iso = text
+    .trim()
+    .replace(/Z$/, '')
+    .replace(/T\d{2}:\d{2}$/, '$&:00');
+  const mjd = Number.isFinite(number) ? number : mjdFromIso(iso);
   if (mjd === undefined) throw new UsageError(`expected ${name} to be an MJD or an ISO time, received "${text}"`);
   return mjd;
 }

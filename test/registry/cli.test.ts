@@ -97,6 +97,7 @@ describe('calib explain', () => {
     const at = (time: string, ...more: string[]) =>
       run('explain', '--tele', 'apo', '--chip', 'a', '--at', time, '--calib', calib, ...more);
     expect(at('60857.5').reply.explanations).toEqual(at('2025-07-01T12:00:00').reply.explanations);
+    expect(at('60857.5').reply.explanations).toEqual(at('2025-07-01T12:00Z').reply.explanations);
     const { code, reply } = at('59000');
     expect(code).toBe(22);
     expect(reply.explanations[0].missing).toEqual(['dark', 'flat']);

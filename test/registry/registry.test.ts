@@ -258,6 +258,24 @@ describe.each(['scan', 'sqlite', 'postgresql'] as const)('a registry in %s', (ba
     await expect(registry.pinNamed('dr2')).rejects.toThrow('did you mean "dr20"');
   });
 
+  it('gives a name to one of several that pin at once, and refuses a pin that was changed', async () => {
+    const sets = [1, 2, 3].map((weight) => [{ kind: 'dark', tele: 'apo', chip: 'a', sha256: 'a'.repeat(64), weight }]);
+    const registries = [await open(), await open(), await open()];
+    const outcomes = await Promise.allSettled(
+      sets.map((entries, i) => registries[i]!.pin({ name: 'p', mjd: 60_000, entries })),
+    );
+    const winners = outcomes.flatMap((one, i) => (one.status === 'fulfilled' ? [i] : []));
+    expect(winners).toHaveLength(1);
+    for (const one of outcomes) if (one.status === 'rejected') expect(one.reason).toBeInstanceOf(CalibrationError);
+    const file = join(directory, 'pins', 'p.json');
+    expect(JSON.parse(readFileSync(file, 'utf8')).entries).toEqual(sets[winners[0]!]);
+    expect((await (await open()).pins())[0]!.entries).toEqual(sets[winners[0]!]);
+    writeFileSync(file, readFileSync(file, 'utf8').replace('60000', '60001'));
+    const again = await open();
+    const work = backend === 'scan' ? again.pins() : again.reindex();
+    await expect(work).rejects.toThrow('this pin was changed after it was made: expected sha256');
+  });
+
   it('lets several processes register at once', async () => {
     const shared = await Promise.all([1, 2, 3].map((value) => outside({ value, chip: 'c' })));
     const own = await Promise.all([4, 5, 6].map((value) => outside({ value })));
