@@ -234,6 +234,9 @@ function failure(error: unknown, doing: string, file: string): RamplineError {
 const TRIES = 20;
 const TRY_MS = 50;
 
+/** Databases are opened one after another within a process. */
+let opening: Promise<unknown> = Promise.resolve();
+
 export class Database {
   /** Path of the SQLite file, or the URL without its password. */
   readonly name: string;
@@ -250,7 +253,14 @@ export class Database {
    * @param target for tests: the last migration to apply
    * @throws StorageError, RetriableError (busy, no answer), CalibrationError when a later version made it
    */
-  static async open(where: string, directory: string, target?: string): Promise<Database> {
+  static open(where: string, directory: string, target?: string): Promise<Database> {
+    // SQLite waits for a lock without letting go of the thread: who holds it must not be a promise of this one.
+    const mine = opening.then(() => Database.#open(where, directory, target));
+    opening = mine.catch(() => undefined);
+    return mine;
+  }
+
+  static async #open(where: string, directory: string, target: string | undefined): Promise<Database> {
     const isUrl = /^postgres(ql)?:\/\//.test(where);
     const name = isUrl ? publicUrl(where) : where;
     for (let attempt = 1; ; attempt++) {
@@ -259,7 +269,7 @@ export class Database {
         const dialect = await (isUrl ? postgres(where) : sqlite(where, directory));
         const kysely = await import('kysely');
         db = new kysely.Kysely<Tables>({ dialect });
-        await migrate(db, kysely, name, target);
+        await migrate(db, kysely, name, !isUrl, target);
         return new Database(name, db);
       } catch (error) {
         await db?.destroy();
@@ -350,15 +360,30 @@ export class Database {
 
 async function migrate(
   db: Kysely<Tables>,
-  { Migrator }: typeof import('kysely'),
+  { Migrator, sql }: typeof import('kysely'),
   name: string,
+  isSqlite: boolean,
   target: string | undefined,
 ): Promise<void> {
-  const migrator = new Migrator({ db, provider: { getMigrations: async () => ({ ...MIGRATIONS }) } });
-  const { error } = target === undefined ? await migrator.migrateToLatest() : await migrator.migrateTo(target);
-  if (error === undefined) return;
-  if (/previously executed migration .* is missing/.test((error as Error).message)) {
-    throw new CalibrationError('a later version of Rampline made this registry', { file: name, cause: error });
+  const props = { db, provider: { getMigrations: async () => ({ ...MIGRATIONS }) } };
+  const run = (migrator: InstanceType<typeof Migrator>) =>
+    target === undefined ? migrator.migrateToLatest() : migrator.migrateTo(target);
+  const migrator = new Migrator(props);
+  let result: Awaited<ReturnType<typeof run>>;
+  if (isSqlite && (await migrator.getMigrations()).some(({ executedAt }) => executedAt === undefined)) {
+    // kysely has no lock for SQLite: of two processes that bring a layout forward, the second waits here for the first.
+    await sql`begin immediate`.execute(db);
+    try {
+      result = await run(new Migrator({ ...props, disableTransactions: true }));
+      await (result.error === undefined ? sql`commit` : sql`rollback`).execute(db);
+    } catch (error) {
+      await sql`rollback`.execute(db).catch(() => undefined);
+      throw error;
+    }
+  } else result = await run(migrator);
+  if (result.error === undefined) return;
+  if (/previously executed migration .* is missing/.test((result.error as Error).message)) {
+    throw new CalibrationError('a later version of Rampline made this registry', { file: name, cause: result.error });
   }
-  throw error;
+  throw result.error;
 }

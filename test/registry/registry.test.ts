@@ -305,13 +305,19 @@ describe.each(['scan', 'sqlite', 'postgresql'] as const)('a registry in %s', (ba
   }
 
   it('lets several processes make the database at once', async () => {
-    const files = await Promise.all([1, 2, 3].map((value) => outside({ value })));
+    const files = await Promise.all([1, 2, 3, 4, 5, 6].map((value) => outside({ value })));
     await addAtOnce(
       directory,
       url ?? backend,
       files.map((file) => [file]),
     );
-    expect((await (await open()).survey()).records).toHaveLength(3);
+    expect((await (await open()).survey()).records).toHaveLength(6);
+  });
+
+  it('lets one process open it several times at once', async () => {
+    const registries = await Promise.all([open(), open(), open()]);
+    await Promise.all(registries.map(async (registry, value) => registry.add(await outside({ value }))));
+    for (const registry of registries) expect((await registry.survey()).records).toHaveLength(3);
   });
 
   it('is made again from the files alone', async () => {
