@@ -201,7 +201,7 @@ export interface Detector {
   readonly response: Float32Array;
   /**
    * Amplitude A of the persistence: `rate(t) = A fluence exp(-t / TRAP_SECONDS)` [e-/read], where fluence [e-] is what the
-   * earlier exposure collected, a full well at most, and t is the time since its end.
+   * earlier exposure collected, a full well at most (well + c2 well^2 + c3 well^3, times the gain), and t the time since its end.
    */
   readonly trap: Float32Array;
   /** BAD_ bits. */

@@ -325,10 +325,18 @@ async function makeTrapped(
   const { rate } = await makeLight({ ...plan, ...after }, detector, detectorSeed);
   const trapped = new Float32Array(rate.length);
   const map = (data: Float32Array) => ({ data, rows, cols: READ_COLUMNS });
-  const { trap, well, gain } = detector;
+  const { trap, well, c2, c3, gain } = detector;
   await runKernel(
     'mock-trap',
-    { rate: map(rate), trap: map(trap), well: map(well), gain: map(gain), trapped: map(trapped) },
+    {
+      rate: map(rate),
+      trap: map(trap),
+      well: map(well),
+      c2: map(c2),
+      c3: map(c3),
+      gain: map(gain),
+      trapped: map(trapped),
+    },
     { reads: after.reads },
     { threads },
   );

@@ -10,7 +10,9 @@ Status Reference(const KernelCall& call) {
     for (int64_t x = 0; x < out.cols; x++) {
       const float rate = value(kRate, row, x);
       const float fluence = (rate > 0.0f ? rate : 0.0f) * static_cast<float>(ParamsOf(call).reads);
-      const float full = value(kWell, row, x) * value(kGain, row, x);
+      const float well = value(kWell, row, x), square = well * well;
+      const float bent = (well + value(kC2, row, x) * square) + value(kC3, row, x) * (square * well);
+      const float full = bent * value(kGain, row, x);
       out.at(0, row)[x] = value(kTrap, row, x) * (fluence < full ? fluence : full);
     }
   }

@@ -87,9 +87,12 @@ export function defineCalib(program: Command, define: Define): void {
 /** Told in the help before anything heavy is loaded; test/calib.test.ts compares it with BUILDERS. */
 const KIND_LINES = [
   '  dark             dark rate and bad pixels from darks, streamed',
+  '  first-read       offset of the first read and the decay of the reset anomaly from darks',
   '  flat             response of the pixels from flats, without their illumination',
   '  one-over-f       weights of the 1/f correction from darks',
+  '  persistence      map and decay of the persistence from a bright flat and the darks after it',
   '  photon-transfer  gain and read noise from darks and pairs of flats',
+  '  saturation       counts at which pixels are full, from deep flats',
 ].join('\n');
 
 const show = (value: number | string | readonly number[]): string =>

@@ -151,8 +151,8 @@ export async function gatherRamp(
   raw: string | FitsFile,
   context: Omit<RampContext, 'images' | 'diagnostics' | 'extension'>,
   extension: RampExtension,
-): Promise<RampFacts> {
-  const { method: _, zero: __, ...facts } = await runRamp(raw, context, extension, () => undefined);
+): Promise<RampFacts & Pick<RampResult, 'zero'>> {
+  const { method: _, ...facts } = await runRamp(raw, context, extension, () => undefined);
   return facts;
 }
 
