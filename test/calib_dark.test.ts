@@ -138,7 +138,7 @@ describe('calib build dark', () => {
     const anyway = build(join(odd, 'apR-a-52950002.apz'), '-o', join(base, 'anyway'), '--set', 'dark.guard=false');
     expect(anyway.reply.calibrations[0]).toMatchObject({
       grade: 'warn',
-      remarks: ['exposures before the darks were not looked at'],
+      remarks: expect.arrayContaining(['exposures before the darks were not looked at']),
     });
     simulate(odd, '--type', 'dark', '--exposure', '4', '--reads', '4');
     const short = build(join(odd, 'apR-a-52950004.apz'), '-o', out);

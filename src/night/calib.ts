@@ -9,12 +9,14 @@ import { version } from '../core/version.js';
 import { checkParams, kernelNamed } from '../engine/index.js';
 import { type CardInput, encodeFits, type FitsLimits, type HduInput, openFits } from '../fits/index.js';
 import { apogee } from '../instruments/apogee/index.js';
+import { worse } from '../stages/qa/assess.js';
 import { dqTable, rampChainDescription, rampLayout } from '../stages/ramp/index.js';
 import { hashFile, openStore, type ProductRecord, productKey, type Source } from '../store/index.js';
 import type { BuildInput, BuiltCalibration, CalibrationBuilder } from './builders/builder.js';
 import { BUILDERS } from './builders/index.js';
 import { type Choice, chooseCalibrations } from './choose.js';
 import { frameOf } from './frame.js';
+import { assessBuilt, writeQa } from './qa.js';
 import { type RawFile, selectRawFiles } from './select.js';
 
 export interface BuildRequest {
@@ -215,6 +217,11 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
       for (const { kind, name } of planned) {
         const one = built.find((product) => product.kind === kind);
         if (one === undefined) continue;
+        const detector = { kind, instrument: apogee.name, tele, chip, serial: inputs[0]?.frame.serial ?? '' };
+        const time = one.dataFrom ?? spanOf(inputs).from ?? validFrom;
+        const verdict = await assessBuilt({ ...detector, time }, one.hdus, one.cards, request.output, request.limits);
+        const grade = worse(one.grade, verdict.grade);
+        const remarks = [...one.remarks, ...verdict.reasons];
         const header: CardInput[] = [
           ...calibrationCards({
             kind,
@@ -226,20 +233,21 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
             ...(inputs[0]?.frame.serial && { serial: inputs[0].frame.serial }),
             dataFrom: one.dataFrom ?? spanOf(inputs).from,
             dataTo: one.dataTo ?? spanOf(inputs).to,
-            grade: one.grade,
+            grade,
             inputs: inputs.length,
             software,
             kernels,
           }),
           ...one.cards,
-          ...one.remarks.map((remark): CardInput => ['HISTORY', remark]),
+          ...remarks.map((remark): CardInput => ['HISTORY', remark]),
         ];
         const provenance = provenanceTable([...inputs.map(({ source }) => source), ...corrections]);
         const hdus: HduInput[] = [{ header }, ...one.hdus, dqTable(), provenance];
         await store.writeProduct(name, encodeFits(hdus), record(kind));
-        const { grade, remarks } = one;
+        const { page } = await writeQa(store.pathOf(name), { limits: request.limits ?? {} });
         const facts = {
           ...one.facts,
+          page: basename(page),
           ...(one.seconds && { time: sharesOf({ 'read and hash': hashing, ...one.seconds }) }),
         };
         outcomes.push({ kind, ...common, file: store.pathOf(name), status: 'done', grade, remarks, facts });

@@ -16,23 +16,23 @@ namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 
 struct Stretch {
-  float low, scale, softening, norm;
+  float low, scale, softening, norm, floor;
 };
 
 template <class D>
 HWY_INLINE void StretchVector(D d, const Stretch& s, const float* in, uint8_t* out) {
-  const hn::RebindToSigned<D> di;
   const hn::Rebind<uint8_t, D> d8;
   const auto v = hn::LoadU(d, in);
   const auto one = hn::Set(d, 1.0f);
   auto t = hn::Mul(hn::Sub(v, hn::Set(d, s.low)), hn::Set(d, s.scale));
-  // Min and Max would give NaN an arbitrary side; missing pixels are black.
+  const auto missing = hn::Not(hn::Eq(v, v));
+  // Min and Max would give NaN an arbitrary side.
   t = hn::IfThenElseZero(hn::Ge(t, hn::Zero(d)), hn::Min(t, one));
   t = hn::Mul(t, hn::Set(d, s.softening));
   // asinh t = log(t + sqrt(t^2 + 1)), t >= 0, so no cancellation
   const auto a = hn::Log(d, hn::Add(t, hn::Sqrt(hn::MulAdd(t, t, one))));
-  hn::StoreU(hn::DemoteTo(d8, hn::NearestInt(hn::Mul(a, hn::Set(d, s.norm)))), d8, out);
-  (void)di;
+  const auto grey = hn::IfThenZeroElse(missing, hn::MulAdd(a, hn::Set(d, s.norm), hn::Set(d, s.floor)));
+  hn::StoreU(hn::DemoteTo(d8, hn::NearestInt(grey)), d8, out);
 }
 
 }  // namespace
@@ -43,7 +43,9 @@ Status StretchAsinh(const KernelCall& call) {
   const auto image = call.ports[kImage].view<const float>();
   const auto grey = call.ports[kGrey].view<uint8_t>();
   const float range = p.high - p.low;
-  const Stretch s{p.low, range > 0 ? 1.0f / range : 0.0f, p.softening, 255.0f / std::asinh(p.softening)};
+  const auto floor = static_cast<float>(p.floor);
+  const Stretch s{p.low, range > 0 ? 1.0f / range : 0.0f, p.softening, (255.0f - floor) / std::asinh(p.softening),
+                  floor};
   const hn::ScalableTag<float> d;
   const hn::CappedTag<float, 1> d1;
   const auto n = static_cast<int64_t>(hn::Lanes(d));

@@ -4,6 +4,7 @@ import { UsageError } from '../../core/errors.js';
 import { collectParams, limitsOf, timeOf } from '../options.js';
 import type { Define, GlobalOptions } from '../reply.js';
 import { printable, table } from '../table.js';
+import { defineCalibQa } from './calib_qa.js';
 import { defineCalibRegistry } from './calib_registry.js';
 import { defineCalibTimeline } from './calib_timeline.js';
 
@@ -82,6 +83,7 @@ export function defineCalib(program: Command, define: Define): void {
   );
   defineCalibRegistry(calib, define);
   defineCalibTimeline(calib, define);
+  defineCalibQa(calib, define);
 }
 
 /** Told in the help before anything heavy is loaded; test/calib.test.ts compares it with BUILDERS. */

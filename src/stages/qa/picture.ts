@@ -75,20 +75,28 @@ function pngChunk(type: string, data: Uint8Array): Buffer {
   return chunk;
 }
 
+/** Up to 256 colours, red, green and blue of each; level 0 may be transparent. */
+export interface Palette {
+  readonly colours: Uint8Array;
+  readonly clearZero: boolean;
+}
+
 /**
- * Grey pixels as a PNG (8-bit greyscale, ISO/IEC 15948).
+ * Pixels as a PNG (ISO/IEC 15948): 8-bit greyscale, or indices of a palette.
  * @param grey rows from top to bottom
  */
-export function encodePng(grey: Uint8Array, width: number, height: number): Buffer {
+export function encodePng(grey: Uint8Array, width: number, height: number, palette?: Palette): Buffer {
   const header = Buffer.alloc(13);
   header.writeUInt32BE(width, 0);
   header.writeUInt32BE(height, 4);
-  header.set([8, 0, 0, 0, 0], 8);
+  header.set([8, palette === undefined ? 0 : 3, 0, 0, 0], 8);
   const lines = Buffer.alloc(height * (width + 1)); // filter type 0 in front of each line
   for (let y = 0; y < height; y++) lines.set(grey.subarray(y * width, (y + 1) * width), y * (width + 1) + 1);
   return Buffer.concat([
     PNG_SIGNATURE,
     pngChunk('IHDR', header),
+    ...(palette === undefined ? [] : [pngChunk('PLTE', palette.colours)]),
+    ...(palette?.clearZero === true ? [pngChunk('tRNS', Uint8Array.of(0))] : []),
     pngChunk('IDAT', deflateSync(lines, { level: 6 })),
     pngChunk('IEND', new Uint8Array()),
   ]);
@@ -112,7 +120,66 @@ export async function drawImage(
     { image: { data: image, rows, cols }, grey: { data: grey, rows, cols } },
     { low: used.low, high: used.high > used.low ? used.high : used.low + 1 },
   );
-  const flipped = new Uint8Array(grey.length);
-  for (let y = 0; y < rows; y++) flipped.set(grey.subarray(y * cols, (y + 1) * cols), (rows - 1 - y) * cols);
-  return { png: encodePng(flipped, cols, rows), limits: used };
+  return { png: encodePng(upward(grey, rows, cols), cols, rows), limits: used };
+}
+
+/** Rows from bottom to top become rows from top to bottom. */
+function upward(levels: Uint8Array, rows: number, cols: number): Uint8Array {
+  const flipped = new Uint8Array(levels.length);
+  for (let y = 0; y < rows; y++) flipped.set(levels.subarray(y * cols, (y + 1) * cols), (rows - 1 - y) * cols);
+  return flipped;
+}
+
+/** Levels 1 to 255 from one colour through others to the last; level 0 (missing) is transparent. */
+function rampPalette(stops: readonly (readonly [number, number, number])[]): Palette {
+  const colours = new Uint8Array(768);
+  for (let level = 1; level < 256; level++) {
+    const t = ((level - 1) / 254) * (stops.length - 1);
+    const k = Math.min(stops.length - 2, Math.floor(t));
+    const [from, to] = [stops[k]!, stops[k + 1]!];
+    for (let c = 0; c < 3; c++) colours[3 * level + c] = Math.round(from[c]! + (t - k) * (to[c]! - from[c]!));
+  }
+  return { colours, clearZero: true };
+}
+
+/** Black to white. */
+export const GREY_STOPS = [
+  [0, 0, 0],
+  [255, 255, 255],
+] as const;
+/** Blue through near white to red (after Moreland 2009, Diverging Color Maps for Scientific Visualization, fig. 6). */
+export const DIVERGING_STOPS = [
+  [59, 76, 192],
+  [221, 221, 221],
+  [180, 4, 38],
+] as const;
+
+export interface MapStyle {
+  readonly stops: readonly (readonly [number, number, number])[];
+  /** Strength of the asinh stretch; linear where it is small. */
+  readonly softening: number;
+}
+
+/** A picture of a map for a page, row 0 at the bottom; missing pixels are transparent. */
+export async function drawMap(
+  image: Float32Array,
+  rows: number,
+  cols: number,
+  { low, high }: Limits,
+  { stops, softening }: MapStyle,
+): Promise<Buffer> {
+  const levels = new Uint8Array(rows * cols);
+  await runKernel(
+    'stretch-asinh',
+    { image: { data: image, rows, cols }, grey: { data: levels, rows, cols } },
+    { low, high: high > low ? high : low + 1, softening, floor: 1 },
+  );
+  return encodePng(upward(levels, rows, cols), cols, rows, rampPalette(stops));
+}
+
+/** A picture of a map of bits, row 0 at the bottom: level 0 is transparent, level n has colour n - 1. */
+export function drawFlags(levels: Uint8Array, rows: number, cols: number, colours: readonly string[]): Buffer {
+  const table = new Uint8Array(3 * (colours.length + 1));
+  for (const [i, colour] of colours.entries()) table.set(Buffer.from(colour.slice(1), 'hex'), 3 * (i + 1));
+  return encodePng(upward(levels, rows, cols), cols, rows, { colours: table, clearZero: true });
 }

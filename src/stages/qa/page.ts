@@ -1,0 +1,440 @@
+/** The page of a calibration: one HTML file that needs nothing else, for a phone, a desktop and paper. */
+import { KIND_IMAGES } from '../../calib/product.js';
+import { DQ_BITS } from '../../core/generated/dq.js';
+import type { Assessment, Check, ImageMeasures } from './assess.js';
+import { bitColour, LINE_COLOURS } from './colours.js';
+import { type CalibrationComparison, isDetectorMap } from './compare.js';
+import { type CalibrationMaps, FREQUENCY } from './maps.js';
+import { cellsOf, poolFlags, quantile, sampleOf, scatter } from './measure.js';
+import { DIVERGING_STOPS, drawFlags, drawMap, GREY_STOPS, type Limits, type MapStyle } from './picture.js';
+import { drawPlot, shortNumber, escapeMarkup as text } from './svg.js';
+
+export interface PageInput {
+  /** Name of the file without directories. */
+  readonly name: string;
+  readonly maps: CalibrationMaps;
+  readonly assessment: Assessment;
+  /** Lines of the head: [label, value]. */
+  readonly facts: readonly (readonly [string, string])[];
+  /** What it was made of: [role, name, sha256]. */
+  readonly inputs: readonly (readonly [string, string, string])[];
+  /** Name of the calibration before, or why there is no comparison. */
+  readonly previousName: string;
+}
+
+/** Least size of the longer side of a picture on a page; a cell of pixels is as large as this allows. */
+const PICTURE = 512;
+/** Calibrations are smooth maps with few outliers: a gentler stretch than that of the sky. */
+const IMAGE_STYLE: MapStyle = { stops: GREY_STOPS, softening: 2 };
+/** So small a softening that the stretch is linear. */
+const DIFFERENCE_STYLE: MapStyle = { stops: DIVERGING_STOPS, softening: 1e-3 };
+
+const STYLE = `
+:root{color-scheme:light dark;--ground:#fff;--panel:#f3f5f7;--ink:#1b1f24;--soft:#59636e;--line:#d5dae0;--pass:#1a7f37;--warn:#9a6700;--fail:#cf222e;--other:#59636e}
+@media(prefers-color-scheme:dark){:root{--ground:#14171a;--panel:#1e2327;--ink:#e4e7ea;--soft:#a0a9b2;--line:#363d44;--pass:#4ac26b;--warn:#e3b341;--fail:#ff7b72;--other:#a0a9b2}}
+*{box-sizing:border-box}
+body{margin:0 auto;padding:16px;max-width:1120px;background:var(--ground);color:var(--ink);font:15px/1.45 system-ui,sans-serif}td,dd,p,li,figcaption{overflow-wrap:anywhere}th{white-space:nowrap}
+h1{font-size:1.45rem;line-height:1.2;margin:.2em 0}h2{font-size:1.15rem;margin:1.6em 0 .5em;border-bottom:1px solid var(--line);padding-bottom:.2em}h3{font-size:1rem;margin:1.2em 0 .3em}
+p{margin:.4em 0}.soft,figcaption{color:var(--soft);font-size:.86rem}
+.badge{display:inline-block;padding:.05em .55em;border-radius:.8em;border:1.5px solid currentColor;font-weight:600;font-size:.85em;white-space:nowrap}
+.pass{color:var(--pass)}.warn{color:var(--warn)}.fail{color:var(--fail)}.other{color:var(--other)}
+.figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,380px),1fr));gap:18px;align-items:start}
+figure{margin:0;break-inside:avoid;min-width:0}figure svg,figure img{display:block;width:100%;height:auto;background:var(--panel);border-radius:4px}
+figure img.cells{image-rendering:pixelated}figcaption{margin-top:.35em}figure+figure{margin-top:14px}.figures>figure+figure{margin-top:0}
+.bar{margin-top:6px}
+.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem}
+th,td{padding:.28em .6em .28em 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}th{color:var(--soft);font-weight:600}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.number{color:var(--soft);font-size:.82em}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.15em .9em;margin:.6em 0}dt{color:var(--soft)}dd{margin:0}
+.bit{white-space:nowrap}.swatch{display:inline-block;width:.85em;height:.85em;border-radius:2px;margin-right:.45em;vertical-align:-.08em}
+ul{margin:.3em 0;padding-left:1.2em}
+svg text{font:12px system-ui,sans-serif;fill:currentColor}svg .grid{stroke:currentColor;opacity:.14}svg .frame{stroke:currentColor;opacity:.55;fill:none}
+svg .curve{fill:none;stroke-width:1.6;stroke-linejoin:round}svg .mark{stroke:currentColor;stroke-dasharray:3 3;opacity:.6}
+details{margin:.6em 0}summary{cursor:pointer}
+@media print{:root{--ground:#fff;--panel:#fff;--ink:#000;--soft:#444;--line:#bbb;--pass:#1a7f37;--warn:#9a6700;--fail:#cf222e;--other:#444}body{max-width:none;padding:0;font-size:10pt}.figures{grid-template-columns:1fr 1fr}h2{break-after:avoid}tr{break-inside:avoid}}
+`;
+
+const badge = (verdict: string) =>
+  `<span class="badge ${['pass', 'warn', 'fail'].includes(verdict) ? verdict : 'other'}">${text(verdict)}</span>`;
+const number = (value: number | null) => (value === null || !Number.isFinite(value) ? '–' : shortNumber(value));
+const unitText = (unit: string) => (unit === '' ? '' : ` ${text(unit)}`);
+const count = (value: number) => value.toLocaleString('en-US').replaceAll(',', '\u202f');
+/** A share that is not 0 is never shown as 0. */
+const percent = (part: number, whole: number) => {
+  const value = (100 * part) / whole;
+  if (value === 0) return '0 %';
+  return value < 0.0005 ? '&lt;0.001 %' : `${Number(value.toPrecision(3)).toFixed(value >= 10 ? 1 : 3)} %`;
+};
+
+interface Cell {
+  readonly html: string;
+  readonly right?: boolean;
+}
+const cell = (html: string): Cell => ({ html });
+const right = (html: string): Cell => ({ html, right: true });
+const bitCell = (bit: number, name: string): Cell =>
+  cell(`<span class="bit"><span class="swatch" style="background:${bitColour(bit, name)}"></span>${text(name)}</span>`);
+
+function tableOf(head: readonly Cell[], rows: readonly (readonly Cell[])[]): string {
+  const line = (tag: string, cells: readonly Cell[]) =>
+    `<tr>${cells.map((one) => `<${tag}${one.right === true ? ' class="n"' : ''}>${one.html}</${tag}>`).join('')}</tr>`;
+  return `<div class="scroll"><table><thead>${line('th', head)}</thead><tbody>${rows.map((row) => line('td', row)).join('')}</tbody></table></div>`;
+}
+
+const figure = (inside: string, caption: string) => `<figure>${inside}<figcaption>${caption}</figcaption></figure>`;
+
+function picture(png: Buffer, cols: number, rows: number, label: string, cells = false): string {
+  const alternative = `alt="${text(label)}" title="${text(label)}"`;
+  return `<img${cells ? ' class="cells"' : ''} src="data:image/png;base64,${png.toString('base64')}" width="${cols}" height="${rows}" ${alternative}>`;
+}
+
+/** The colours of a picture with the values they stand for, 0 among them where it is inside. */
+function colourBar({ low, high }: Limits, { stops, softening }: MapStyle, unit: string, id: string): string {
+  const [left, right_] = [34, 406];
+  const place = (v: number) =>
+    left + ((right_ - left) * Math.asinh((softening * (v - low)) / (high - low))) / Math.asinh(softening);
+  const value = (t: number) => low + ((high - low) * Math.sinh(t * Math.asinh(softening))) / softening;
+  const marks = [0, 0.25, 0.5, 0.75, 1].map(value);
+  // Zero takes the place of the mark nearest to it.
+  if (low < 0 && high > 0) {
+    const nearest = marks.reduce((a, b) => (Math.abs(place(b) - place(0)) < Math.abs(place(a) - place(0)) ? b : a));
+    marks[marks.indexOf(nearest)] = 0;
+  }
+  const colours = stops.map(
+    (rgb, i) => `<stop offset="${i / (stops.length - 1)}" stop-color="rgb(${rgb.join(',')})"/>`,
+  );
+  const labels = marks.map((v) => {
+    const at = Math.round(place(v) * 10) / 10;
+    return `<path class="frame" d="M${at} 16v5"/><text x="${at}" y="34" text-anchor="middle">${number(Number(v.toPrecision(3)))}</text>`;
+  });
+  return `<svg class="bar" viewBox="0 0 440 54" role="img" aria-label="colours from ${number(low)} to ${number(high)} ${text(unit)}"><defs><linearGradient id="${id}">${colours.join('')}</linearGradient></defs><rect class="frame" x="${left}" y="4" width="${right_ - left}" height="12" style="fill:url(#${id});opacity:1"/>${labels.join('')}<text x="220" y="50" text-anchor="middle">${text(unit === '' ? 'no unit' : unit)}</text></svg>`;
+}
+
+/** Within so many times the scatter of a picture's pixels around their median a picture shows all there is to see. */
+const SHOWN_SIGMA = 5;
+
+/** Limits of a picture: around the median of a sample, but no wider than it is; those of the profiles for a constant. */
+function limitsOf(pixels: Float32Array, { limits }: ImageMeasures): Limits {
+  const sample = sampleOf(pixels);
+  const [centre, sigma] = [quantile(sample, 0.5), scatter(sample)];
+  const [least, most] = [quantile(sample, 0.002), quantile(sample, 0.998)];
+  if (!(most > least)) return limits;
+  if (!(sigma > 0)) return { low: least, high: most };
+  return { low: Math.max(least, centre - SHOWN_SIGMA * sigma), high: Math.min(most, centre + SHOWN_SIGMA * sigma) };
+}
+
+async function smaller(data: Float32Array, rows: number, cols: number) {
+  const size = Math.max(1, Math.floor(Math.max(rows, cols) / PICTURE));
+  const cells = await cellsOf(data, cols, { row: 0, rows, x: 0, cols }, Math.min(size, rows));
+  return { pixels: new Float32Array(cells.values), rows: cells.rows, cols: cells.cols, size: cells.size };
+}
+
+const eachPixel = (size: number) => (size === 1 ? '' : ` A dot is the mean of ${size} × ${size} pixels.`);
+
+async function imageSection(maps: CalibrationMaps, measures: ImageMeasures): Promise<string> {
+  const { name, unit, level, histogram, cells, region, limits } = measures;
+  const data = maps.images.get(name)?.data as Float32Array;
+  const small = await smaller(data, maps.rows, maps.cols);
+  const shownLimits = limitsOf(small.pixels, measures);
+  const png = await drawMap(small.pixels, small.rows, small.cols, shownLimits, IMAGE_STYLE);
+  const image = figure(
+    picture(png, small.cols, small.rows, `${name}, row 0 at the bottom`) +
+      colourBar(shownLimits, IMAGE_STYLE, unit, `bar-${name}`),
+    `${name}, row 0 at the bottom, dark to bright by an asinh stretch.${eachPixel(small.size)} Clear: no value.`,
+  );
+  const width = (histogram.high - histogram.low) / histogram.counts.length;
+  const points = histogram.counts.map((n, i) => [histogram.low + i * width, n] as const);
+  const outside = [
+    [histogram.below, 'below'],
+    [histogram.above, 'above'],
+    [histogram.missing, 'without a value'],
+  ] as const;
+  const histogramPlot = figure(
+    drawPlot({
+      title: `histogram of ${name}`,
+      x: { label: `${name}${unit === '' ? '' : ` [${unit}]`}`, range: [histogram.low, histogram.high] },
+      y: { label: 'pixels', log: true, range: [0.7, Math.max(10, 1.6 * Math.max(...histogram.counts))] },
+      series: [{ points: [...points, [histogram.high, Number.NaN]], style: 'step', colour: LINE_COLOURS[0] as string }],
+      marks: [level.median],
+    }),
+    `All pixels inside the border; dashed: the median ${number(level.median)}${unitText(unit)}. Not shown: ${outside.map(([n, what]) => `${count(n)} ${what}`).join(', ')}.`,
+  );
+  const clip = `Values outside ${number(limits.low)} to ${number(limits.high)} do not count.`;
+  const profile = (values: Float64Array, first: number, what: string) => {
+    const range = [quantile(values, 0.002), quantile(values, 0.998)] as const;
+    const margin = 0.15 * (range[1] - range[0]) || Math.abs(range[0]) * 0.01 || 1;
+    return drawPlot({
+      title: `${what} profile of ${name}`,
+      height: 210,
+      x: { label: what, range: [0, (what === 'row' ? maps.rows : maps.cols) - 1] },
+      y: { label: unit === '' ? name : unit, range: [range[0] - margin, range[1] + margin] },
+      series: [
+        {
+          points: Array.from(
+            values,
+            (v, i) => [first + i, Math.min(Math.max(v, range[0] - margin), range[1] + margin)] as const,
+          ),
+          colour: LINE_COLOURS[0] as string,
+        },
+      ],
+      marks:
+        what === 'column'
+          ? measures.amplifiers.slice(1).map((_, i) => ((i + 1) * maps.cols) / measures.amplifiers.length)
+          : [],
+    });
+  };
+  const rowPlot = figure(profile(measures.rowProfile, region.row, 'row'), `Mean of each row. ${clip}`);
+  const columnPlot = figure(
+    profile(measures.columnProfile, region.x, 'column'),
+    `Mean of each column; dashed: between amplifiers. Largest step ${number(measures.amplifierStep)}${unitText(unit)}.`,
+  );
+  const distances = cells.values.map((v) => Math.abs(v - level.median));
+  const large = Math.max(3 * measures.largeScale, quantile(distances, 0.98) || 0);
+  const about = { low: level.median - large, high: level.median + large };
+  const cellPixels = new Float32Array(cells.values);
+  const cellPicture =
+    cells.rows * cells.cols < 4 || !(large > 0)
+      ? ''
+      : figure(
+          picture(
+            await drawMap(cellPixels, cells.rows, cells.cols, about, DIFFERENCE_STYLE),
+            cells.cols,
+            cells.rows,
+            `${name} at large scales`,
+            true,
+          ) + colourBar(about, DIFFERENCE_STYLE, unit, `cells-${name}`),
+          `What is left at large scales: means of ${cells.size} × ${cells.size} pixels, robust scatter ${number(scatter(cells.values))}${unitText(unit)}.`,
+        );
+  const amplifiers = tableOf(
+    [right('amplifier'), right('median'), right('scatter'), right('error'), right('bad')],
+    [
+      ...measures.amplifiers.map((a) => [
+        right(String(a.amplifier)),
+        right(number(a.median)),
+        right(number(a.scatter)),
+        right(number(a.error)),
+        right(`${number(a.badPercent)} %`),
+      ]),
+      [
+        right('all'),
+        right(number(level.median)),
+        right(number(level.scatter)),
+        right(number(measures.error)),
+        right(`${number(measures.badPercent)} %`),
+      ],
+    ],
+  );
+  return `<h2>${text(name)}${unit === '' ? '' : ` [${text(unit)}]`}</h2><div class="figures">${image}<div>${histogramPlot}<h3>Amplifiers</h3>${amplifiers}<p class="soft">Median, robust scatter (IQR/1.349) and median error of good pixels${unit === '' ? '' : ` in ${text(unit)}`}; bad: with a bad bit or without a value.</p></div></div><h3>Residual structure</h3><div class="figures"><div>${rowPlot}${columnPlot}</div>${cellPicture}</div>`;
+}
+
+/** Real and imaginary parts are drawn as sizes: how much of a reference is taken, at each frequency. */
+function weightsSection(maps: CalibrationMaps): string {
+  const weights = maps.images.get('WEIGHTS')?.data as Float32Array;
+  const nodes = Math.floor(weights.length / 24);
+  const frequency = maps.images.get(FREQUENCY)?.data;
+  const plots = ['reference output', 'left reference columns', 'right reference columns'].map((reference, r) =>
+    figure(
+      drawPlot({
+        title: `weights of the ${reference}`,
+        x: { label: frequency === undefined ? 'frequency node' : 'frequency [Hz]' },
+        y: { label: 'size of the weight [DN/DN]' },
+        series: [0, 1, 2, 3].map((a) => ({
+          name: `amplifier ${a + 1}`,
+          colour: LINE_COLOURS[a] as string,
+          points: Array.from({ length: nodes }, (_, i) => {
+            const at = 24 * i + 6 * a + 2 * r;
+            return [frequency?.[i] ?? i, Math.hypot(weights[at] as number, weights[at + 1] as number)] as const;
+          }),
+        })),
+      }),
+      `How much of the ${reference} is subtracted from each amplifier.`,
+    ),
+  );
+  return `<h2>WEIGHTS</h2><div class="figures">${plots.join('')}</div>`;
+}
+
+async function flagsSection(maps: CalibrationMaps, { bits, pixels }: Assessment): Promise<string> {
+  if (maps.dq === undefined || bits === undefined) return '<h2>Bad pixels</h2><p>The file has no image DQ.</p>';
+  if (bits.length === 0) return '<h2>Bad pixels</h2><p>No pixel inside the border has a bit.</p>';
+  const size = Math.min(maps.rows, Math.max(1, Math.floor(Math.max(maps.rows, maps.cols) / PICTURE)));
+  const select = bits.reduce((mask, { bit }) => mask | (2 ** bit), 0);
+  const pooled = await poolFlags(maps.dq, maps.rows, maps.cols, size, select);
+  const colours = Array.from({ length: 31 }, (_, bit) =>
+    bitColour(bit, DQ_BITS.find((one) => one.bit === bit)?.name ?? ''),
+  );
+  const png = drawFlags(pooled.colours, pooled.rows, pooled.cols, colours);
+  const docs = new Map<string, string>(DQ_BITS.map((bit) => [bit.name, bit.doc]));
+  const legend = tableOf(
+    [cell('bit'), cell('meaning'), right('pixels'), right('share')],
+    bits.map(({ bit, name, count: many }) => [
+      bitCell(bit, name),
+      cell(text(docs.get(name) ?? '')),
+      right(count(many)),
+      right(percent(many, pixels)),
+    ]),
+  );
+  const caption =
+    size === 1
+      ? 'A pixel with more than one bit has the colour of the lowest.'
+      : `A dot is ${size} × ${size} pixels and has a colour when one of them has a bit, that of the lowest: the map looks fuller than it is.`;
+  return `<h2>Bad pixels</h2><div class="figures">${figure(picture(png, pooled.cols, pooled.rows, 'map of bad pixels, row 0 at the bottom', true), caption)}<div>${legend}</div></div>`;
+}
+
+async function previousSection(
+  maps: CalibrationMaps,
+  name: string,
+  found: CalibrationComparison | undefined,
+): Promise<string> {
+  if (found === undefined) return `<h2>Against the previous calibration</h2><p>${text(name)}</p>`;
+  return `<h2>Against the previous calibration</h2><p>${text(name)}</p>${await comparisonBody(maps, found)}`;
+}
+
+/** Numbers, bits and a picture of a comparison; `maps` is one of the two, for sizes and units. */
+export async function comparisonBody(maps: CalibrationMaps, found: CalibrationComparison): Promise<string> {
+  const images = tableOf(
+    [
+      cell('image'),
+      right('compared'),
+      right(`beyond ${found.sigmas} σ`),
+      right('became bad'),
+      right('recovered'),
+      right('median b − a'),
+      right('scatter'),
+      right('in errors'),
+    ],
+    found.images.map((one) => [
+      cell(`${text(one.name)}${one.unit === '' ? '' : ` [${text(one.unit)}]`}`),
+      right(count(one.compared)),
+      right(`${count(one.beyond)}${one.errors ? '' : ' *'}`),
+      right(count(one.onlyA)),
+      right(count(one.onlyB)),
+      right(number(one.median)),
+      right(number(one.scatter)),
+      right(number(one.significance)),
+    ]),
+  );
+  const noErrors = found.images.some(({ errors }) => !errors) ? ' *: without errors any difference counts.' : '';
+  const first = found.images[0];
+  const stripes = first?.amplifiers ?? [];
+  const amplifiers =
+    first === undefined || stripes.length === 0
+      ? ''
+      : `<h3>Amplifiers, ${text(first.name)}</h3>${tableOf(
+          [
+            right('amplifier'),
+            right('compared'),
+            right(`beyond ${found.sigmas} σ`),
+            right('share'),
+            right('became bad'),
+            right('recovered'),
+          ],
+          stripes.map((one, i) => [
+            right(String(i + 1)),
+            right(count(one.compared)),
+            right(count(one.beyond)),
+            right(percent(one.beyond, Math.max(1, one.compared))),
+            right(count(one.onlyA)),
+            right(count(one.onlyB)),
+          ]),
+        )}`;
+  const bits =
+    found.bits === undefined
+      ? '<p>One of the files has no image DQ.</p>'
+      : found.bits.length === 0
+        ? '<p>No pixel has a bit in either.</p>'
+        : `<h3>Bits</h3>${tableOf(
+            [cell('bit'), right('before'), right('now'), right('gained'), right('lost')],
+            found.bits.map((one) => [
+              bitCell(one.bit, one.name),
+              right(count(one.a)),
+              right(count(one.b)),
+              right(count(one.gained)),
+              right(count(one.lost)),
+            ]),
+          )}`;
+  const small = await smaller(found.difference, maps.rows, maps.cols);
+  const spread = 3 * scatter(small.pixels);
+  const widest = quantile(small.pixels.map(Math.abs), 0.999);
+  const bound = spread > 0 ? spread : widest;
+  const difference =
+    bound > 0
+      ? figure(
+          picture(
+            await drawMap(small.pixels, small.rows, small.cols, { low: -bound, high: bound }, DIFFERENCE_STYLE),
+            small.cols,
+            small.rows,
+            'difference, row 0 at the bottom',
+          ) + colourBar({ low: -bound, high: bound }, DIFFERENCE_STYLE, found.images[0]?.unit ?? '', 'bar-difference'),
+          `Difference of ${text(found.images[0]?.name ?? '')}: this less the one before.${eachPixel(small.size)} Clear: bad in one of them.`,
+        )
+      : '<p>Where both are good they do not differ.</p>';
+  return `${images}<p class="soft">Good pixels inside the border. In errors: robust scatter of the difference over its combined error, 1 where nothing but noise changed.${noErrors}</p><div class="figures">${difference}<div>${bits}${amplifiers}</div></div>`;
+}
+
+function limitText({ warn, fail, unit }: Check): string {
+  const range = ([low, high]: Check['warn']) =>
+    low === null ? `≤ ${number(high)}` : high === null ? `≥ ${number(low)}` : `${number(low)} to ${number(high)}`;
+  return `${range(warn)}${unitText(unit)}${fail === null ? '' : `<br><span class="number">fail: not ${range(fail)}</span>`}`;
+}
+
+function checksSection({ checks }: Assessment): string {
+  const groups = [...new Set(checks.map(({ group }) => group))];
+  return groups
+    .map((group) => {
+      const rows = checks
+        .filter((check) => check.group === group)
+        .map((check) => [
+          cell(badge(check.verdict)),
+          cell(`${text(check.reason.split(': ')[0] as string)}<br><span class="number">${text(check.number)}</span>`),
+          right(`${number(check.value)}${check.value === null ? '' : unitText(check.unit)}`),
+          right(limitText(check)),
+        ]);
+      return `<h3>${text(group[0]?.toUpperCase() + group.slice(1))}</h3>${tableOf([cell('verdict'), cell('number'), right('value'), right('limits')], rows)}`;
+    })
+    .join('');
+}
+
+/** A document around a body: style, title, and nothing from outside. */
+export function htmlDocument(title: string, body: string): string {
+  return `<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>${text(title)}</title>\n<style>${STYLE}</style>\n</head>\n<body>\n${body}\n</body>\n</html>\n`;
+}
+
+/** The whole page. */
+export async function qaPage(input: PageInput): Promise<string> {
+  const { name, maps, assessment, facts, inputs } = input;
+  const { kind, tele, chip } = maps;
+  const troubles = assessment.checks.filter(({ verdict }) => verdict === 'warn' || verdict === 'fail');
+  const unmeasured = assessment.checks.filter(({ verdict }) => verdict === 'not measured').length;
+  const why =
+    troubles.length === 0
+      ? `<p>All ${assessment.checks.length - unmeasured} numbers that could be measured are within their limits.</p>`
+      : `<ul>${troubles.map(({ verdict, reason }) => `<li>${badge(verdict)} ${text(reason)}</li>`).join('')}</ul>`;
+  const sections: string[] = [];
+  for (const image of KIND_IMAGES[kind]) {
+    const measures = assessment.images.find((one) => one.name === image) as ImageMeasures;
+    sections.push(isDetectorMap(kind) ? await imageSection(maps, measures) : weightsSection(maps));
+  }
+  if (isDetectorMap(kind)) {
+    sections.push(
+      await flagsSection(maps, assessment),
+      await previousSection(maps, input.previousName, assessment.previous),
+    );
+  }
+  const head = `<h1>${text(kind)} ${text(tele)} ${text(chip)} ${badge(assessment.grade)}</h1><p class="soft">${text(name)}</p>`;
+  const list = `<dl>${facts.map(([label, value]) => `<dt>${text(label)}</dt><dd>${text(value)}</dd>`).join('')}</dl>`;
+  const sources =
+    inputs.length === 0
+      ? ''
+      : `<details><summary>${inputs.length} inputs</summary>${tableOf(
+          [cell('role'), cell('name'), cell('sha256')],
+          inputs.map(([role, file, sha256]) => [
+            cell(text(role)),
+            cell(text(file)),
+            cell(`<span class="number">${text(sha256.slice(0, 16))}</span>`),
+          ]),
+        )}</details>`;
+  return htmlDocument(
+    `QA of ${name}`,
+    `<header>${head}${why}${list}${sources}</header><main><h2>Verdicts</h2>${checksSection(assessment)}${sections.join('')}</main>`,
+  );
+}
