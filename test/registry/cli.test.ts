@@ -106,6 +106,7 @@ describe('calib explain', () => {
     expect(at('yesterday').code).toBe(2);
     expect(run('explain', '--calib', calib).code).toBe(2);
     expect(run('explain', raw).code).toBe(2);
+    expect(run('explain', raw, '--at', '60857', '--calib', calib).code).toBe(2);
   });
 });
 

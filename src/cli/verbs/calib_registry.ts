@@ -131,6 +131,9 @@ export function defineCalibRegistry(calib: Command, define: Define): void {
       const stages = (['ramp', 'calibrate'] as const).filter((stage) => (options.for ?? stage) === stage);
       if (stages.length === 0)
         throw new UsageError(`expected --for to be ramp or calibrate, received "${options.for}"`);
+      const byWords = [options.tele, options.chip, options.at].some((word) => word !== undefined);
+      if (words.length > 0 && byWords)
+        throw new UsageError('expected raw files or --tele, --chip and --at, received both');
       const { explainFrames, frameFromWords, framesOf } = await import('../../night/registry.js');
       const { explanationText } = await import('../../calib/select.js');
       const frames =
