@@ -167,8 +167,9 @@ async function sqlite(path: string, directory: string): Promise<Dialect> {
   const { SqliteDialect } = await import('kysely');
   const database = new Database(path, { timeout: BUSY_MS });
   try {
-    // Readers and one writer at once; a registration that was answered outlives a loss of power.
-    database.pragma('journal_mode = WAL');
+    // No write-ahead log: its readers must write beside the database, and most who reduce may only read the directory. A
+    // registration takes milliseconds, so readers hardly wait. What was answered outlives a loss of power.
+    database.pragma('journal_mode = DELETE');
     database.pragma('synchronous = FULL');
   } catch (error) {
     database.close();

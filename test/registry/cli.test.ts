@@ -1,5 +1,7 @@
 // The verbs of the registry as a person uses them, with their exit codes.
+import { spawnSync } from 'node:child_process';
 import {
+  chmodSync,
   copyFileSync,
   mkdirSync,
   mkdtempSync,
@@ -15,7 +17,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { calibrationCards } from '../../src/calib/product.js';
 import { encodeFits, openFits } from '../../src/fits/index.js';
 import { type CalibrationSpec, identityOf, writeCalibration } from '../calibrations.js';
-import { rampline } from '../cli.js';
+import { main, rampline } from '../cli.js';
 
 const base = mkdtempSync(join(tmpdir(), 'rampline-registry-cli-'));
 afterAll(() => rmSync(base, { recursive: true }));
@@ -217,6 +219,30 @@ describe('a reduction', () => {
     expect(refused.code).toBe(22);
     expect(refused.stdout).toMatch(/expected sha256 [0-9a-f]{64}, found [0-9a-f]{64}/);
     expect(reduce('five', '--pin', 'first').code).toBe(0);
+  });
+});
+
+describe('a registry that may only be read', () => {
+  it('serves, and refuses to be added to', async (ctx) => {
+    const directory = join(base, 'readonly');
+    expect(run('add', await make({ kind: 'gain', value: 3 }), '-o', directory).code).toBe(0);
+    for (const path of [base, directory]) chmodSync(path, 0o555);
+    // root may write everywhere: then another user looks.
+    const as = process.getuid?.() === 0 ? ['setpriv', '--reuid=nobody', '--regid=nogroup', '--clear-groups', '--'] : [];
+    const command = (...words: string[]) => {
+      const [program, ...args] = [...as, ...words];
+      return spawnSync(program as string, args, { encoding: 'utf8' });
+    };
+    try {
+      if (command('test', '-r', main).status !== 0) ctx.skip('another user cannot read the build');
+      const calibVerb = (...args: string[]) => command(process.execPath, main, 'calib', ...args, '--json');
+      const listed = calibVerb('list', directory);
+      expect(listed.stderr).toBe('');
+      expect(JSON.parse(listed.stdout).records).toHaveLength(1);
+      expect(calibVerb('add', join(made, 'gain-apo-a-1.fits'), '-o', directory).status).toBe(31);
+    } finally {
+      for (const path of [base, directory]) chmodSync(path, 0o755);
+    }
   });
 });
 
