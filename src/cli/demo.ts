@@ -1,13 +1,16 @@
 /**
- * npm run demo: simulates one APOGEE exposure with every effect on, reduces it, and shows what came out beside the truth,
- * beside what funpack needs for decompressing the same file, and as a picture. What is already there is used again.
+ * npm run demo: simulates one APOGEE exposure with every effect on, and the darks and flats of its night; builds
+ * calibrations from those, registers them, reduces and calibrates the exposure, and shows what came out beside the truth,
+ * which calibrations were chosen and why, what funpack needs for decompressing the same file, and pictures. What is already
+ * there is used again.
  */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
+import { explanationText } from '../calib/select.js';
 import { DQ, DQ_BITS } from '../core/generated/dq.js';
 import { KERNELS, runKernel } from '../engine/index.js';
 import { type FitsFile, openFits } from '../fits/index.js';
@@ -15,8 +18,10 @@ import type { Chip, Telescope } from '../instruments/apogee/index.js';
 import { apogee } from '../instruments/apogee/index.js';
 import { buildCalibration } from '../night/calib.js';
 import { asRamplineError } from '../night/failure.js';
+import { frameOf } from '../night/frame.js';
 import { type RampOutcome, ramp } from '../night/ramp.js';
-import { planExposure, simulateExposure } from '../simulate/index.js';
+import { addCalibrations, explainFrames } from '../night/registry.js';
+import { type ExposureType, planExposure, simulateExposure } from '../simulate/index.js';
 import { drawImage } from '../stages/qa/picture.js';
 import { canonicalJson, openStore, type Store } from '../store/index.js';
 import { wholeNumber } from './options.js';
@@ -32,9 +37,16 @@ interface DemoOptions {
 const CHIPS: readonly Chip[] = ['a', 'b', 'c'];
 const MJD = 60_857;
 const EXPOSURE = 1;
-/** A dark of the same night, for the weights of the 1/f correction; 14 reads after the two that are dropped are enough. */
-const DARK = 2;
+/** Darks of the same night. The first has something unknown before it, so it serves the 1/f weights alone. */
+const DARKS = [11, 12, 13];
 const DARK_READS = 16;
+/** Internal flats after them. */
+const FLATS = [14, 15];
+const FLAT_READS = 8;
+/** Kinds that the demo takes from the simulator as they are; it builds the others itself. */
+const EXACT = ['gain', 'readnoise', 'saturation', 'linearity'];
+/** Days for which the demo's darks and flats are good. */
+const VALID_DAYS = 30;
 /** Rows and columns of each chip in the picture that shows the middles of the three side by side. */
 const STRIP_ROWS = 256;
 const STRIP_COLS = 512;
@@ -51,24 +63,19 @@ const CLEAR_SIGMA = 20;
 
 const say = (text: string) => process.stdout.write(`${text}\n`);
 
+interface Simulated {
+  readonly file: string;
+  readonly truth: string;
+  readonly seconds: number;
+}
+
 /** Simulates an exposure of a chip, unless the manifest says that exactly this is there. */
 async function simulated(
-  options: DemoOptions,
-  chip: Chip,
-  type: 'object' | 'dark',
+  { tele, rows }: DemoOptions,
+  what: { readonly chip: Chip; readonly type: ExposureType; readonly exposure: number; readonly reads: number },
   store: Store,
-): Promise<{ file: string; truth: string; seconds: number }> {
-  const { tele, rows } = options;
-  const dark = type === 'dark';
-  const wanted = {
-    tele,
-    chip,
-    type,
-    mjd: MJD,
-    rows,
-    exposure: dark ? DARK : EXPOSURE,
-    reads: dark ? DARK_READS : options.reads,
-  };
+): Promise<Simulated> {
+  const wanted = { tele, mjd: MJD, rows, ...what };
   const { threads: _, ...plan } = planExposure(wanted);
   const raw = apogee.rawName(plan, 'apz');
   const truth = `truth-${raw.replace(/\.apz$/, '')}.fits`;
@@ -82,15 +89,54 @@ async function simulated(
     );
   };
   const file = join(store.directory, raw);
-  const names = [
-    raw,
-    truth,
-    ...['gain', 'readnoise', 'saturation', 'linearity'].map((kind) => `calib/${kind}-${tele}-${chip}.fits`),
-  ];
+  // The exact calibrations and the truth are the same detector's in every exposure: once is enough.
+  const once = what.type === 'object';
+  const names = [raw, ...(once ? [truth, ...exactNames(tele, what.chip).map((name) => `calib/${name}`)] : [])];
   const have = await Promise.all(names.map((name, i) => (i < 2 ? there(name) : store.readManifest(name))));
   if (have.every(Boolean)) return { file, truth: join(store.directory, truth), seconds: 0 };
-  const made = await simulateExposure({ ...wanted, output: store.directory, threads: availableParallelism() });
+  const made = await simulateExposure({
+    ...wanted,
+    output: store.directory,
+    truth: once,
+    calibrations: once,
+    threads: availableParallelism(),
+  });
   return { file, truth: join(store.directory, truth), seconds: made.seconds };
+}
+
+const exactNames = (tele: string, chip: string) =>
+  [...EXACT, 'dark', 'flat'].map((kind) => `${kind}-${tele}-${chip}.fits`);
+
+/**
+ * What a perfect reduction would find: the rate of light and dark current, or that less the exact dark over the exact
+ * response, by the kernel that calibrates.
+ */
+async function trueRates(truth: FitsFile, calib: string, names: { tele: string; chip: string }, calibrated: boolean) {
+  const { data, shape } = truth.readImage('RATE');
+  if (!calibrated) return data as Float32Array;
+  const [rows = 0, cols = 0] = shape;
+  const none = new Float32Array(rows * cols);
+  const bits = new Uint32Array(rows * cols);
+  const plane = <T extends Float32Array | Uint32Array>(pixels: T) => ({ data: pixels, rows, cols });
+  const exact = (kind: string, name: string) => {
+    const file = openFits(join(calib, `${kind}-${names.tele}-${names.chip}.fits`));
+    const pixels = file.readImage(name).data as Float32Array;
+    file.close();
+    return plane(pixels);
+  };
+  const rate = plane(data as Float32Array);
+  await runKernel('calibrate-rates', {
+    rate,
+    error: plane(none.slice()),
+    dq: plane(bits.slice()),
+    dark: exact('dark', 'RATE'),
+    darkError: plane(none),
+    darkDq: plane(bits),
+    flat: exact('flat', 'FLAT'),
+    flatError: plane(none),
+    flatDq: plane(bits),
+  });
+  return rate.data;
 }
 
 interface Judgement {
@@ -112,11 +158,10 @@ const total = (data: Int32Array | Float64Array, width: number, at: number): numb
 };
 
 /** Holds a product against its truth. Pixels are gone through by kernels; here are sums of rows and a list of jumps. */
-async function judge(product: FitsFile, truth: FitsFile): Promise<Judgement> {
+async function judge(product: FitsFile, truth: FitsFile, real: Float32Array): Promise<Judgement> {
   const image = <T>(file: FitsFile, name: string) => file.readImage(name).data as T;
   const rate = image<Float32Array>(product, 'SCI');
   const dq = image<Uint32Array>(product, 'DQ');
-  const real = image<Float32Array>(truth, 'RATE');
   const [cols = 0, rows = 0] = product.hdu('SCI').axes;
   // Pixels with a dropped jump count: the fit is there to live with them.
   const skip = DQ_BITS.filter(({ bad }) => bad).reduce((mask, { bit }) => mask | (1 << bit), 0) & ~(DQ.JUMP | DQ.JUMPS);
@@ -173,6 +218,13 @@ async function judge(product: FitsFile, truth: FitsFile): Promise<Judgement> {
     clearJumps++;
     if (isFlagged) clearFound++;
   }
+  // Telegraph noise jumps too.
+  const telegraph = truth.readTable('TELEGRAPH');
+  const [row, col] = [telegraph.column('Y').values, telegraph.column('X').values] as [Int32Array, Int32Array];
+  for (let k = 0; k < telegraph.rows; k++) {
+    const at = row[k]! * cols + col[k]!;
+    if ((dq[at]! & (DQ.JUMP | DQ.JUMPS)) !== 0) trulyFlagged.add(at);
+  }
   const flagged = total(counts, 32, Math.log2(DQ.JUMP)) + total(counts, 32, Math.log2(DQ.JUMPS));
   return {
     fluxRatio: ratios[Math.floor(ratios.length / 2)] ?? Number.NaN,
@@ -201,70 +253,101 @@ function cpuSeconds(command: string, args: readonly string[]): number | undefine
   return status === 0 ? children() - before : undefined;
 }
 
+/** Builds what the night's darks and flats can give, registers it with the exact rest, and returns the directory. */
+async function calibrationsOf(base: string, exact: string, darks: readonly string[], flats: readonly string[]) {
+  const calib = join(base, 'calib');
+  const threads = availableParallelism();
+  const window = { validFrom: MJD, validTo: MJD + VALID_DAYS };
+  const guarded = darks.filter((file) => apogee.identify(basename(file))?.exposure !== DARKS[0]);
+  const began = performance.now();
+  const builds = [
+    { word: 'one-over-f', files: darks, output: calib, threads, ...window },
+    { word: 'dark', files: guarded, output: calib, calib, threads, ...window },
+    { word: 'flat', files: flats, output: calib, calib, threads, ...window },
+  ];
+  const rows: string[][] = [];
+  const files: string[] = [];
+  const register = async (names: readonly string[]) => {
+    const failed = (await addCalibrations(names, { directory: calib })).find(({ failure }) => failure !== undefined);
+    if (failed !== undefined) throw new Error(`${failed.file}: ${failed.failure?.message}`);
+    files.push(...names);
+  };
+  const of = (file: string) => apogee.identify(basename(file));
+  for (const chip of new Set(darks.map((file) => of(file)?.chip ?? ''))) {
+    const { tele } = of(darks[0] as string) ?? { tele: '' };
+    await register(EXACT.map((kind) => join(exact, `${kind}-${tele}-${chip}.fits`)));
+  }
+  for (const build of builds) {
+    const made = await buildCalibration(build);
+    await register(made.map(({ file }) => file));
+    for (const { kind, chip, inputs, status, grade } of made) {
+      rows.push([kind, chip, String(inputs), status === 'skipped' ? 'built before' : `built, ${grade}`]);
+    }
+  }
+  const seconds = ((performance.now() - began) / 1000).toFixed(1);
+  say(`\nCalibrations, ${files.length} files registered in ${calib} (${seconds} s):`);
+  say(table(['kind', 'chip', 'exposures', 'is'], rows, ['exposures']));
+  return calib;
+}
+
 async function demo(options: DemoOptions): Promise<void> {
   const base = resolve(options.output);
+  const { tele } = options;
   const began = performance.now();
   const rawStore = await openStore(join(base, 'raw'));
   const pictures = await openStore(base);
   say(
-    `Rampline demo: one exposure of ${options.reads} reads, three chips of ${options.rows} rows, every effect on; in ${base}\n`,
+    `Rampline demo: one exposure of ${options.reads} reads, three chips of ${options.rows} rows, every effect on, with darks and flats; in ${base}\n`,
   );
 
-  const made: { file: string; truth: string; seconds: number }[] = [];
+  const made: Simulated[] = [];
   const darks: string[] = [];
+  const flats: string[] = [];
   for (const chip of CHIPS) {
-    const one = await simulated(options, chip, 'object', rawStore);
-    const dark = await simulated(options, chip, 'dark', rawStore);
-    const spent = one.seconds + dark.seconds;
+    let spent = 0;
+    const take = async (type: ExposureType, exposure: number, reads: number) => {
+      const one = await simulated(options, { chip, type, exposure, reads }, rawStore);
+      spent += one.seconds;
+      return one;
+    };
+    made.push(await take('object', EXPOSURE, options.reads));
+    for (const exposure of DARKS) darks.push((await take('dark', exposure, DARK_READS)).file);
+    for (const exposure of FLATS) flats.push((await take('internalflat', exposure, FLAT_READS)).file);
+    const files = `${DARKS.length} darks and ${FLATS.length} flats`;
     say(
-      `chip ${chip}: ${spent === 0 ? 'simulated before, used again' : `simulated with its dark in ${spent.toFixed(1)} s`}`,
+      `chip ${chip}: ${spent === 0 ? 'simulated before, used again' : `simulated with ${files} in ${spent.toFixed(1)} s`}`,
     );
-    made.push(one);
-    darks.push(dark.file);
   }
-  const calib = join(base, 'raw', 'calib');
-  const weights = await buildCalibration({
-    word: 'one-over-f',
-    files: darks,
-    output: calib,
-    threads: availableParallelism(),
-  });
-  const what = weights.flatMap(({ chip, facts }) => {
-    const explained = facts?.explained as readonly number[] | undefined;
-    return explained === undefined ? [] : [`${chip} ${(100 * Math.min(...explained)).toFixed(0)} %`];
-  });
-  say(
-    what.length === 0
-      ? '1/f weights: fitted before, used again'
-      : `1/f weights from the darks explain, of the noise below 100 Hz: ${what.join(', ')}`,
-  );
+  const exact = join(base, 'raw', 'calib');
+  const calib = await calibrationsOf(base, exact, darks, flats);
 
   const reduced = join(base, 'reduced');
-  const start = performance.now();
-  const outcomes = await ramp({
-    files: made.map(({ file }) => file),
-    output: reduced,
-    calib,
-    force: true,
-    jobs: 1,
-  });
-  const seconds = (performance.now() - start) / 1000;
-  const failed = outcomes.find(({ failure }) => failure !== undefined);
-  if (failed !== undefined) throw new Error(`${failed.file}: ${failed.failure?.message}`);
-  say(
-    `\nreduced in ${seconds.toFixed(1)} s (${outcomes.map((o) => o.seconds.toFixed(1)).join(', ')}), checked, written and synced\n`,
-  );
+  const reduce = async (calibrate: boolean) => {
+    const start = performance.now();
+    const files = made.map(({ file }) => file);
+    const outcomes = await ramp({ files, output: reduced, calib, calibrate, force: true, jobs: 1 });
+    const failed = outcomes.find(({ failure }) => failure !== undefined);
+    if (failed !== undefined) throw new Error(`${failed.file}: ${failed.failure?.message}`);
+    const seconds = ((performance.now() - start) / 1000).toFixed(1);
+    say(
+      `${calibrate ? 'reduced and calibrated' : 'reduced'} in ${seconds} s (${outcomes.map((o) => o.seconds.toFixed(1)).join(', ')}), checked, written and synced`,
+    );
+    return outcomes;
+  };
+  const plain = await reduce(false);
+  const outcomes = await reduce(true);
+  say('');
 
   const rows: string[][] = [];
   const height = Math.min(options.rows, STRIP_ROWS);
   const width = CHIPS.length * (STRIP_COLS + STRIP_GAP) - STRIP_GAP;
   const strip = new Float32Array(height * width).fill(Number.NaN);
-  for (const [i, chip] of CHIPS.entries()) {
-    const { product } = outcomes[i] as RampOutcome;
-    const [file, truth] = [openFits(product!), openFits(made[i]!.truth)];
-    const found = await judge(file, truth);
+  const hold = async (outcome: RampOutcome, chip: Chip, truthPath: string, calibrated: boolean) => {
+    const [file, truth] = [openFits(outcome.product!), openFits(truthPath)];
+    const found = await judge(file, truth, await trueRates(truth, exact, { tele, chip }, calibrated));
     rows.push([
       chip,
+      calibrated ? '2dcal' : '2d',
       found.fluxRatio.toFixed(4),
       found.meanZ.toFixed(3),
       found.stdZ.toFixed(3),
@@ -273,6 +356,13 @@ async function demo(options: DemoOptions): Promise<void> {
       `${found.clearFound} of ${found.clearJumps}`,
       `${found.flaggedTrue} of ${found.flagged}`,
     ]);
+    truth.close();
+    return file;
+  };
+  for (const [i, chip] of CHIPS.entries()) {
+    const { truth } = made[i] as Simulated;
+    (await hold(plain[i] as RampOutcome, chip, truth, false)).close();
+    const file = await hold(outcomes[i] as RampOutcome, chip, truth, true);
     const sci = file.readImage('SCI');
     const [rowsOfChip, cols] = sci.shape as [number, number];
     const data = sci.data as Float32Array;
@@ -283,27 +373,32 @@ async function demo(options: DemoOptions): Promise<void> {
     }
     if (chip === 'b') await pictures.writeFile('chip-b.png', (await drawImage(data, rowsOfChip, cols)).png);
     file.close();
-    truth.close();
   }
   await pictures.writeFile('strip.png', (await drawImage(strip, height, width)).png);
 
   say('Result against truth:');
   const head = [
     'chip',
+    'product',
     'median flux ratio',
     'mean z',
     'std z',
     'chi2/dof',
     `|z| > ${OUTLIER}`,
     `jumps >= ${CLEAR_SIGMA} sigma found`,
-    'flagged pixels with a true jump',
+    'flagged pixels with a true jump or telegraph noise',
   ];
-  say(table(head, rows, head.slice(1)));
+  say(table(head, rows, head.slice(2)));
   say(
-    'z = (rate - truth) / error. Noise of the amplifiers that no reference sees stays and widens z and chi2 by some per cent;\n' +
+    '2d: rates. 2dcal: less dark, over response; the truth is calibrated with the exact dark and response of the simulator.\n' +
+      'z = (rate - truth) / error. Noise of the amplifiers that no reference sees stays and widens z and chi2 by some per cent;\n' +
       'in faint pixels the error follows the measured rate, which leaves a mean z below zero and the rates unbiased.\n' +
       'The jump test works at 5.5 sigma: of hundreds of millions of differences some are flagged by chance.\n',
   );
+
+  const [explained] = await explainFrames([frameOf(made[1]!.file, apogee)], { directory: calib });
+  say(`What rampline calib explain says of chip b:\n`);
+  say(`${explanationText(explained!)}\n`);
 
   const file = made[1]!.file;
   const rampline = [
@@ -347,7 +442,7 @@ async function demo(options: DemoOptions): Promise<void> {
   say('Pictures:');
   say(`  ${join(base, 'chip-b.png')}   chip b, all of it`);
   say(`  ${join(base, 'strip.png')}    the middles of chips a, b, c side by side`);
-  say(`Products:\n${outcomes.map(({ product }) => `  ${product}`).join('\n')}`);
+  say(`Products:\n${[...plain, ...outcomes].map(({ product }) => `  ${product}`).join('\n')}`);
   say(`\n${((performance.now() - began) / 1000).toFixed(0)} s in all`);
 }
 
