@@ -42,7 +42,7 @@ const DARKS = [11, 12, 13];
 const DARK_READS = 16;
 /** Internal flats after them. */
 const FLATS = [14, 15];
-const FLAT_READS = 8;
+const FLAT_READS = 10;
 /** Kinds that the demo takes from the simulator as they are; it builds the others itself. */
 const EXACT = ['gain', 'readnoise', 'saturation', 'linearity'];
 /** Days for which the demo's darks and flats are good. */
