@@ -450,8 +450,12 @@ describe('what is told of a choice', () => {
   });
 
   it('is a text with every candidate', () => {
-    const text = explanationText(explanation);
+    const text = explanationText(explanation, { all: true });
     for (const { file } of records) expect(text).toContain(`${file}: `);
+    const short = explanationText(explanation);
+    expect(short).toContain('A: ');
+    expect(short).toContain('refused  2 of other detectors or modes');
+    expect(short).not.toContain("it is for chip 'b'");
     expect(text).toContain('E: it is cut short');
     expect(text).toContain('all that is required is there');
     expect(explanationText(selectCalibrations([RULE], FRAME, []))).toContain(

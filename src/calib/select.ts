@@ -431,8 +431,14 @@ export function toProvenance({ results, pin, unusable }: Explanation): Provenanc
   ];
 }
 
-/** The explanation for people, a paragraph for each rule. */
-export function explanationText({ frame, pin, results, missing, unusable }: Explanation): string {
+/**
+ * The explanation for people, a paragraph for each rule.
+ * @param all lists the candidates of other detectors and modes one by one too
+ */
+export function explanationText(
+  { frame, pin, results, missing, unusable }: Explanation,
+  { all = false }: { readonly all?: boolean } = {},
+): string {
   const lines = [`${frameText(frame)}${pin === undefined ? '' : `, pin ${pin}`}`];
   for (const { rule, how, candidates, ambiguities, warnings, summary } of results) {
     const { side, limitDays } = rule.nearest;
@@ -442,8 +448,10 @@ export function explanationText({ frame, pin, results, missing, unusable }: Expl
       `${rule.kind} (${rule.usedBy}, ${need}; grade ${rule.grades.join(' or ')}; else nearest ${side === 'either' ? 'before or after' : side} within ${days(limitDays)}${rule.interpolate ? ', interpolated' : ''})`,
       `  ${how === 'none' ? `${rule.required ? 'MISSING' : 'none'}: ${summary}` : how}`,
     );
-    for (const { record, verdict, reason } of candidates)
-      lines.push(`  ${verdict.padEnd(7)}  ${record.file}: ${reason}`);
+    const shown = all ? candidates : candidates.filter(({ matches }) => matches);
+    for (const { record, verdict, reason } of shown) lines.push(`  ${verdict.padEnd(7)}  ${record.file}: ${reason}`);
+    const others = candidates.length - shown.length;
+    if (others > 0) lines.push(`  refused  ${others} of other detectors or modes`);
     for (const text of ambiguities) lines.push(`  note     ${text}`);
     for (const text of warnings) lines.push(`  WARNING  ${text}`);
   }

@@ -30,8 +30,8 @@ export interface BuildRequest {
   readonly calib?: string | undefined;
   /** Parameters of kernels, and of the builder under its word. */
   readonly params?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
-  /** Window in which the product may be used, MJD; an end that is not given is open. */
-  readonly validFrom?: number | undefined;
+  /** Window in which the product may be used, MJD. Default: from the night of its first exposure on, with an open end. */
+  readonly validFrom?: number | 'open' | undefined;
   readonly validTo?: number | undefined;
   readonly threads?: number | undefined;
   /** Do again what is done. */
@@ -100,6 +100,11 @@ async function hashed(files: readonly RawFile[], role: string, limits: Partial<F
   return inputs;
 }
 
+/** The night of the first input [MJD], or its time if that is before it. */
+function nightOf(inputs: readonly BuildInput[]): number {
+  return Math.min(...inputs.map(({ identity, frame }) => Math.min(identity.mjd, frame.mjd)));
+}
+
 /** Begin of the first input and of the last [MJD]. */
 function spanOf(inputs: readonly BuildInput[]): { readonly from: number; readonly to: number } {
   const times = inputs.map(({ frame }) => frame.mjd);
@@ -153,10 +158,7 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
   const { [builder.word]: own = {}, ...kernelParams } = request.params ?? {};
   const values = checkParams({ name: builder.word, params: builder.params }, own);
   for (const [name, params] of Object.entries(kernelParams)) checkParams(kernelNamed(name), params);
-  const { validFrom, validTo } = request;
-  if (validFrom !== undefined && validTo !== undefined && validFrom >= validTo) {
-    throw new UsageError(`expected the window to begin before it ends, received ${validFrom} to ${validTo}`);
-  }
+  const { validTo } = request;
   const files = selectRawFiles(request.files, apogee);
   if (files.length === 0) throw new UsageError(`expected at least one raw ${builder.role}`);
   const store = await openStore(request.output);
@@ -174,6 +176,10 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
     const hashing = (performance.now() - began) / 1000;
     const { identity } = inputs.at(-1) as BuildInput;
     const { tele, chip } = identity;
+    const validFrom = request.validFrom === 'open' ? undefined : (request.validFrom ?? nightOf(inputs));
+    if (validFrom !== undefined && validTo !== undefined && validFrom >= validTo) {
+      throw new UsageError(`expected the window to begin before it ends, received ${validFrom} to ${validTo}`);
+    }
     const choice = builder.rampChain ? await chosenFor(inputs[0] as BuildInput, request, builder.kinds) : NOTHING;
     const calibrations = await loadRampCalibrations(choice.files, apogee, identity, choice.rows);
     const corrections = [...choice.entries, ...(builder.rampChain ? calibrations.figures : [])];

@@ -37,7 +37,10 @@ export function defineCalib(program: Command, define: Define): void {
         .argument('<kind>', 'kind of calibration')
         .argument('<file...>', 'raw exposures, directories or @lists')
         .option('--calib <dir>', 'calibrations that the reads are corrected with while building')
-        .option('--valid-from <time>', 'begin of the window in which it may be used, MJD or ISO (default open)')
+        .option(
+          '--valid-from <time>',
+          'begin of the window in which it may be used, MJD, ISO or open (default: the night of its first exposure)',
+        )
         .option('--valid-to <time>', 'end of that window (default open)')
         .option('--set <name.param=value>', 'set a parameter; may be repeated', collectParams),
     async ([kind, ...files], options: GlobalOptions & BuildFlags, session) => {
@@ -53,7 +56,7 @@ export function defineCalib(program: Command, define: Define): void {
         output,
         calib: options.calib,
         params: options.set ?? {},
-        validFrom: timeOf('--valid-from', options.validFrom),
+        validFrom: options.validFrom === 'open' ? 'open' : timeOf('--valid-from', options.validFrom),
         validTo: timeOf('--valid-to', options.validTo),
         threads: options.threads ?? availableParallelism(),
         force: options.force ?? false,

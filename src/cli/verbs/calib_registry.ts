@@ -106,7 +106,9 @@ export function defineCalibRegistry(calib: Command, define: Define): void {
     },
   );
 
-  define<Place & At & { readonly calib?: string; readonly pin?: string; readonly for?: string }>(
+  define<
+    Place & At & { readonly calib?: string; readonly pin?: string; readonly for?: string; readonly all?: boolean }
+  >(
     calib,
     {
       name: 'explain',
@@ -125,7 +127,8 @@ export function defineCalibRegistry(calib: Command, define: Define): void {
         .option('--calib <dir>', 'directory of calibrations')
         .option('--at <time>', 'MJD or ISO time')
         .option('--for <stage>', 'ramp or calibrate (default both)')
-        .option('--pin <name>', 'exactly the set of this pin'),
+        .option('--pin <name>', 'exactly the set of this pin')
+        .option('--all', 'also list the candidates of other detectors, one by one (--json always has them)'),
     async (words, options) => {
       if (options.calib === undefined) throw new UsageError('expected the directory of the calibrations: --calib DIR');
       const stages = (['ramp', 'calibrate'] as const).filter((stage) => (options.for ?? stage) === stage);
@@ -151,7 +154,10 @@ export function defineCalibRegistry(calib: Command, define: Define): void {
         json: { calib: options.calib, explanations: named },
         text: named
           .map(({ name, ...explanation }) => {
-            const text = explanationText(explanation).split('\n').map(printable).join('\n');
+            const text = explanationText(explanation, { all: options.all ?? false })
+              .split('\n')
+              .map(printable)
+              .join('\n');
             return name === '' ? text : `${printable(name ?? '')}: ${text}`;
           })
           .join('\n'),
