@@ -53,6 +53,7 @@ export {
 } from './engine/index.js';
 export { encodeFits, type FitsFile, type FitsLimits, type HduInput, Header, openFits } from './fits/index.js';
 export { apogee } from './instruments/apogee/index.js';
+export { nirc2 } from './instruments/nirc2/index.js';
 export { type BuildOutcome, type BuildRequest, buildCalibration } from './night/calib.js';
 export { rampCalibrations } from './night/choose.js';
 export { type Comparison, diff, type ProductDiff } from './night/diff.js';

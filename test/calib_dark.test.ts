@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DQ } from '../src/core/generated/dq.js';
 import * as api from '../src/index.js';
-import { DarkBuilder, groupSizes } from '../src/stages/calibrations/dark.js';
+import { DarkBuilder, groupSizes, rampWeight } from '../src/stages/calibrations/dark.js';
 import { rampline } from './cli.js';
 
 const base = mkdtempSync(join(tmpdir(), 'rampline-dark-'));
@@ -178,7 +178,7 @@ describe('DarkBuilder', () => {
       const { darkLevel, darkSigma } = builder.slot();
       darkLevel.data.fill(value as never);
       darkSigma.data.fill(sigma as never);
-      await builder.taken(diffs);
+      await builder.taken(rampWeight(diffs));
     }
     const { rate, error, dq, level } = await builder.finish();
     const [a, b] = [9 * 10 * 11, 19 * 20 * 21];
@@ -195,7 +195,7 @@ describe('DarkBuilder', () => {
         const { darkLevel, darkSigma } = builder.slot();
         darkLevel.data.fill(1 as never).fill(Number.NaN as never, 0, missing);
         darkSigma.data.fill(1 as never);
-        await builder.taken(9);
+        await builder.taken(1);
       }
       if (missing === 64) {
         await expect(builder.finish()).rejects.toMatchObject({

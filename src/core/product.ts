@@ -63,9 +63,47 @@ export interface CalibrationRule {
   readonly interpolate: boolean;
 }
 
+/** A FITS header, as far as an instrument asks it. */
+export interface HeaderCards {
+  has(keyword: string): boolean;
+  string(keyword: string, fallback: string): string;
+  number<T extends number | undefined>(keyword: string, fallback: T): number | T;
+}
+
+/** What the header of a single image says: the header dictionary of an instrument, applied. */
+export interface ImageFacts {
+  readonly identity: Identity;
+  /** 'dark', 'flat', ... lower case; '' where the header does not say. */
+  readonly type: string;
+  /** Begin of the exposure. */
+  readonly mjd: number;
+  /** As products state it: 'mcds-64'. */
+  readonly readMode: string;
+  /** Of one coadd [s]. */
+  readonly integrationSeconds: number;
+  /** Integrations that were added up in the image. */
+  readonly coadds: number;
+  readonly gainElectronsPerDn: number;
+  /** Noise of one coadd in this read mode [electron]. */
+  readonly readNoiseElectrons: number;
+  /** DN of a pixel that holds 1, for images that somebody divided by their median; else 1. */
+  readonly dnPerUnit: number;
+  /** What must agree for images to be averaged, by keyword: of all, of darks, of those that show light. */
+  readonly detector: Readonly<Record<string, string | number>>;
+  readonly timing: Readonly<Record<string, string | number>>;
+  readonly optics: Readonly<Record<string, string | number>>;
+}
+
 /** One instrument as the stages need it. */
 export interface Instrument {
   readonly name: string;
+  /** What a raw file is: reads up the ramp, or one image of a finished exposure, of which the header tells everything. */
+  readonly readout: 'ramp' | 'image';
+  /**
+   * For images: what the header says; undefined when it is none of this instrument's.
+   * @throws Error saying which card is missing or wrong
+   */
+  describeImage?(header: HeaderCards): ImageFacts | undefined;
   readonly geometry: DetectorGeometry;
   readonly readTimeSeconds: number;
   defaults(identity: Pick<Identity, 'tele' | 'chip'>): DetectorDefaults;

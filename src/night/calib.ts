@@ -4,6 +4,7 @@ import { CALIBRATION_SCHEMA, type CalibrationKind, calibrationCards, type Grade 
 import { provenanceTable } from '../calib/provenance.js';
 import { loadRampCalibrations } from '../calib/ramp.js';
 import { InputError, UsageError } from '../core/errors.js';
+import type { Instrument } from '../core/product.js';
 import { didYouMean } from '../core/suggest.js';
 import { version } from '../core/version.js';
 import { checkParams, kernelNamed } from '../engine/index.js';
@@ -22,6 +23,8 @@ import { type RawFile, selectRawFiles } from './select.js';
 export interface BuildRequest {
   /** Which: a word of BUILDERS. */
   readonly word: string;
+  /** Of which the files are; default APOGEE. */
+  readonly instrument?: Instrument | undefined;
   /** Raw exposures: files, directories or @lists. */
   readonly files: readonly string[];
   /** Directory of the calibrations: what `ramp --calib` is given. */
@@ -67,10 +70,11 @@ export function builderOf(word: string): CalibrationBuilder {
   );
 }
 
-function byDetector(files: readonly RawFile[]): RawFile[][] {
+/** Files of each detector, by time. Images of one array are one detector's: of which region they are, the builder compares. */
+function byDetector(files: readonly RawFile[], { readout }: Instrument): RawFile[][] {
   const detectors = new Map<string, RawFile[]>();
   for (const file of files) {
-    const name = `${file.identity.tele}-${file.identity.chip}`;
+    const name = readout === 'image' ? file.identity.tele : `${file.identity.tele}-${file.identity.chip}`;
     detectors.set(name, [...(detectors.get(name) ?? []), file]);
   }
   const time = ({ identity }: RawFile) => identity.mjd * 10_000 + identity.exposure;
@@ -78,7 +82,12 @@ function byDetector(files: readonly RawFile[]): RawFile[][] {
 }
 
 /** Hashes inputs; the same bytes under two names would count twice, so they are refused. */
-async function hashed(files: readonly RawFile[], role: string, limits: Partial<FitsLimits>): Promise<BuildInput[]> {
+async function hashed(
+  files: readonly RawFile[],
+  role: string,
+  instrument: Instrument,
+  limits: Partial<FitsLimits>,
+): Promise<BuildInput[]> {
   const seen = new Map<string, string>();
   const inputs: BuildInput[] = [];
   for (const { path, identity } of files) {
@@ -87,7 +96,7 @@ async function hashed(files: readonly RawFile[], role: string, limits: Partial<F
     if (other !== undefined)
       throw new InputError(`the same bytes as ${other}: an exposure counts once`, { file: path });
     seen.set(sha256, path);
-    const frame = frameOf(path, apogee, limits);
+    const frame = frameOf(path, instrument, limits);
     const { serial } = inputs[0]?.frame ?? frame;
     if (frame.serial !== serial) {
       throw new InputError(
@@ -117,14 +126,16 @@ const NOTHING: Choice & { readonly rows?: number } = { files: [], entries: [] };
 async function chosenFor(
   { path, frame }: BuildInput,
   { calib, limits = {} }: BuildRequest,
+  instrument: Instrument,
   kinds: readonly string[],
-): Promise<Choice & { readonly rows: number }> {
+): Promise<Choice & { readonly rows?: number }> {
+  // What is being made is not taken from what there is.
+  const optional = BUILD_KINDS.filter((kind) => !kinds.includes(kind));
+  const choice = await chooseCalibrations(calib, instrument, frame, { required: [], optional });
+  if (instrument.readout === 'image') return choice;
   const file = openFits(path, { limits });
   try {
     const layout = rampLayout(file);
-    // What is being made is not taken from what there is.
-    const optional = BUILD_KINDS.filter((kind) => !kinds.includes(kind));
-    const choice = await chooseCalibrations(calib, apogee, frame, { required: [], optional });
     return { ...choice, rows: layout.rows };
   } finally {
     file.close();
@@ -155,24 +166,29 @@ const BUILD_KINDS = ['gain', 'readnoise', 'saturation', 'linearity', 'oneoverf',
  */
 export async function buildCalibration(request: BuildRequest): Promise<BuildOutcome[]> {
   const builder = builderOf(request.word);
+  const { instrument = apogee } = request;
+  const ramps = instrument.readout === 'ramp';
+  if (!ramps && builder.imageKernels === undefined) {
+    throw new UsageError(`${builder.word} is built from reads up the ramp; ${instrument.name} takes single images`);
+  }
   const { [builder.word]: own = {}, ...kernelParams } = request.params ?? {};
   const values = checkParams({ name: builder.word, params: builder.params }, own);
   for (const [name, params] of Object.entries(kernelParams)) checkParams(kernelNamed(name), params);
   const { validTo } = request;
-  const files = selectRawFiles(request.files, apogee);
+  const files = selectRawFiles(request.files, instrument);
   if (files.length === 0) throw new UsageError(`expected at least one raw ${builder.role}`);
   const store = await openStore(request.output);
   const chain = builder.rampChain ? rampChainDescription().steps.map((step) => step.kernel) : [];
-  const names = [...new Set([...chain, ...builder.kernels])];
+  const names = ramps ? [...new Set([...chain, ...builder.kernels])] : (builder.imageKernels ?? []);
   const kernels = Object.fromEntries(
     names.map((name) => [name, `${kernelNamed(name).version}+${kernelNamed(name).hash}`]),
   );
   const software = `rampline ${version()}`;
   const outcomes: BuildOutcome[] = [];
   let before = 0;
-  for (const detector of byDetector(files)) {
+  for (const detector of byDetector(files, instrument)) {
     const began = performance.now();
-    const inputs = await hashed(detector, builder.role, request.limits ?? {});
+    const inputs = await hashed(detector, builder.role, instrument, request.limits ?? {});
     const hashing = (performance.now() - began) / 1000;
     const { identity } = inputs.at(-1) as BuildInput;
     const { tele, chip } = identity;
@@ -180,9 +196,11 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
     if (validFrom !== undefined && validTo !== undefined && validFrom >= validTo) {
       throw new UsageError(`expected the window to begin before it ends, received ${validFrom} to ${validTo}`);
     }
-    const choice = builder.rampChain ? await chosenFor(inputs[0] as BuildInput, request, builder.kinds) : NOTHING;
-    const calibrations = await loadRampCalibrations(choice.files, apogee, identity, choice.rows);
-    const corrections = [...choice.entries, ...(builder.rampChain ? calibrations.figures : [])];
+    const choice = builder.rampChain
+      ? await chosenFor(inputs[0] as BuildInput, request, instrument, builder.kinds)
+      : NOTHING;
+    const calibrations = await loadRampCalibrations(ramps ? choice.files : [], instrument, identity, choice.rows);
+    const corrections = [...choice.entries, ...(builder.rampChain && ramps ? calibrations.figures : [])];
     const record = (kind: CalibrationKind): ProductRecord => ({
       schema: `${CALIBRATION_SCHEMA} ${kind}`,
       software,
@@ -208,7 +226,7 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
       }
     } else {
       const built = await builder.build({
-        instrument: apogee,
+        instrument,
         inputs,
         params: values,
         kernelParams,
@@ -223,7 +241,7 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
       for (const { kind, name } of planned) {
         const one = built.find((product) => product.kind === kind);
         if (one === undefined) continue;
-        const detector = { kind, instrument: apogee.name, tele, chip, serial: inputs[0]?.frame.serial ?? '' };
+        const detector = { kind, instrument: instrument.name, tele, chip, serial: inputs[0]?.frame.serial ?? '' };
         const time = one.dataFrom ?? spanOf(inputs).from ?? validFrom;
         const verdict = await assessBuilt({ ...detector, time }, one.hdus, one.cards, request.output, request.limits);
         const grade = worse(one.grade, verdict.grade);
@@ -231,12 +249,13 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
         const header: CardInput[] = [
           ...calibrationCards({
             kind,
-            instrument: apogee.name,
+            instrument: instrument.name,
             tele,
             chip,
             validFrom,
             validTo,
             ...(inputs[0]?.frame.serial && { serial: inputs[0].frame.serial }),
+            ...(inputs[0]?.frame.readMode && { readMode: inputs[0].frame.readMode }),
             dataFrom: one.dataFrom ?? spanOf(inputs).from,
             dataTo: one.dataTo ?? spanOf(inputs).to,
             grade,

@@ -1,8 +1,9 @@
 /** From the words of a command line to raw files: files, directories, and lists of either. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { InputError, StorageError, UsageError } from '../core/errors.js';
 import type { Identity, Instrument } from '../core/product.js';
+import { identityBeside, identityOf } from './instruments.js';
 
 export interface RawFile {
   readonly path: string;
@@ -40,12 +41,11 @@ function listed(file: string): string[] {
  * The raw files that `words` name, in the order of the words; a directory gives its raw files sorted by name (not those of
  * directories below it). A word is a name and nothing else: `x[1].fits`, `http://h/x` and `!x` are looked for as they stand.
  * A file named `@x` is meant by `./@x`. A file that is named twice counts once.
- * @throws UsageError for a name with NUL or when a file's name tells no exposure; InputError when something is not there
+ * @throws UsageError for a name with NUL; InputError when something is not there
  */
 export function selectRawFiles(words: readonly string[], instrument: Instrument): RawFile[] {
   const found = new Map<string, RawFile>();
-  const add = (path: string): boolean => {
-    const identity = instrument.identify(basename(path));
+  const add = (path: string, identity: Identity | undefined): boolean => {
     if (identity !== undefined && !found.has(path)) found.set(path, { path, identity });
     return identity !== undefined;
   };
@@ -65,9 +65,15 @@ export function selectRawFiles(words: readonly string[], instrument: Instrument)
       } catch (error) {
         throw failure(error, word);
       }
-      for (const name of names) if (instrument.identify(name) !== undefined) any = add(join(word, name)) || any;
+      for (const name of names) {
+        const path = join(word, name);
+        any = add(path, identityBeside(path, instrument)) || any;
+      }
       if (!any) throw new InputError(`no raw file of ${instrument.name} is in this directory`, { file: word });
-    } else if (!add(word)) {
+    } else if (!add(word, identityOf(word, instrument))) {
+      if (instrument.readout === 'image') {
+        throw new InputError(`the header does not say that it is an image of ${instrument.name}`, { file: word });
+      }
       throw new InputError(
         `the name tells no exposure: expected the like of ${instrument.rawName({ tele: 'apo', mjd: 60857, chip: 'a', exposure: 1 }, 'apz')}`,
         { file: word },

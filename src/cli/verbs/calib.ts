@@ -9,6 +9,7 @@ import { defineCalibRegistry } from './calib_registry.js';
 import { defineCalibTimeline } from './calib_timeline.js';
 
 interface BuildFlags {
+  readonly instrument: string;
   readonly calib?: string;
   readonly set?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   readonly validFrom?: string;
@@ -30,12 +31,14 @@ export function defineCalib(program: Command, define: Define): void {
       examples: [
         ['rampline simulate --type dark --exposure 9 -o darks', 'a dark, where there is none'],
         ['rampline calib build one-over-f darks -o calib', 'weights for its three chips'],
+        ['rampline calib build dark n05*.fits --instrument nirc2 -o calib', 'a dark of single images'],
       ],
     },
     (command) =>
       command
         .argument('<kind>', 'kind of calibration')
         .argument('<file...>', 'raw exposures, directories or @lists')
+        .option('--instrument <name>', 'of which the files are: apogee or nirc2', 'apogee')
         .option('--calib <dir>', 'calibrations that the reads are corrected with while building')
         .option(
           '--valid-from <time>',
@@ -48,10 +51,12 @@ export function defineCalib(program: Command, define: Define): void {
       const { output } = options;
       const { availableParallelism } = await import('node:os');
       const { buildCalibration } = await import('../../night/calib.js');
+      const { instrumentNamed } = await import('../../night/instruments.js');
       const { sweepOwn } = await import('../../night/ramp.js');
       session.interrupt.onStop(() => sweepOwn(output));
       const made = await buildCalibration({
         word: kind as string,
+        instrument: instrumentNamed(options.instrument),
         files: files as string[],
         output,
         calib: options.calib,

@@ -36,6 +36,7 @@ function known({ tele, chip }: Pick<Identity, 'tele' | 'chip'>): { tele: Telesco
 
 export const apogee: Instrument = {
   name: 'apogee',
+  readout: 'ramp',
   geometry: { readCols: 2560, rows: 2048, cols: 2048, amplifiers: 4, border: 4 },
   readTimeSeconds: 10.647,
   calibrationRules: CALIBRATION_RULES,

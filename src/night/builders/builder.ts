@@ -72,6 +72,11 @@ export interface CalibrationBuilder {
   readonly params: readonly ParamDescription[];
   /** Whether inputs go through the ramp chain, so that its kernels and calibrations count for the key. */
   readonly rampChain: boolean;
+  /**
+   * Kernels in the keys of products that are made from single images, by instruments that take such. Absent: the builder needs
+   * reads up the ramp.
+   */
+  readonly imageKernels?: readonly string[];
   /** Kernels whose versions are part of the products' keys, beyond those of the ramp chain if that runs. */
   readonly kernels: readonly string[];
   readonly build: (context: BuildContext) => Promise<readonly BuiltCalibration[]>;

@@ -6,6 +6,7 @@ import { DQ_BITS } from '../../core/generated/dq.js';
 import type { Identity, Instrument } from '../../core/product.js';
 import { type FitsFile, type FitsLimits, openFits } from '../../fits/index.js';
 import { rampChainDescription } from '../../stages/ramp/index.js';
+import { describedImage, identityBeside } from '../instruments.js';
 import type { BuildInput } from './builder.js';
 
 /** HDUs whose headers may say what an exposure is: the primary, the image of the first read and, in .apz, the average. */
@@ -31,8 +32,6 @@ export function expectType(file: FitsFile, what: string): void {
   }
 }
 
-const keyOf = ({ tele, chip, mjd, exposure }: Identity): string => `${tele} ${chip} ${mjd} ${exposure}`;
-
 /**
  * Light leaves charge behind that is released for many minutes, so the exposure before a dark must be a dark too. Looked
  * for, by number, among the files beside it.
@@ -44,6 +43,9 @@ export function guardAgainstPersistence(
   instrument: Instrument,
   limits: Partial<FitsLimits>,
 ): string[] {
+  // Of an array that is read by regions, each sees the light of the others.
+  const keyOf = ({ tele, chip, mjd, exposure }: Identity): string =>
+    [tele, instrument.readout === 'ramp' ? chip : '', mjd, exposure].join(' ');
   const own = new Set(inputs.map(({ identity }) => keyOf(identity)));
   const beside = new Map<string, Map<string, string>>();
   const filesOf = (folder: string): Map<string, string> => {
@@ -51,8 +53,9 @@ export function guardAgainstPersistence(
     if (files === undefined) {
       files = new Map();
       for (const name of readdirSync(folder)) {
-        const identity = instrument.identify(name);
-        if (identity !== undefined) files.set(keyOf(identity), join(folder, name));
+        const path = join(folder, name);
+        const identity = identityBeside(path, instrument);
+        if (identity !== undefined) files.set(keyOf(identity), path);
       }
       beside.set(folder, files);
     }
@@ -63,7 +66,7 @@ export function guardAgainstPersistence(
     const before = keyOf({ ...identity, exposure: identity.exposure - 1 });
     if (own.has(before)) continue;
     const earlier = filesOf(dirname(path)).get(before);
-    const type = earlier === undefined ? '' : typeOf(earlier, limits);
+    const type = earlier === undefined ? '' : typeOf(earlier, instrument, limits);
     if (earlier === undefined || type === '') unknown.push(basename(path));
     else if (!type.toLowerCase().endsWith('dark')) {
       throw new InputError(
@@ -79,11 +82,11 @@ export function guardAgainstPersistence(
 }
 
 /** The type of a neighbour; '' where it cannot be read, which is not the fault of the dark. */
-function typeOf(path: string, limits: Partial<FitsLimits>): string {
+function typeOf(path: string, instrument: Instrument, limits: Partial<FitsLimits>): string {
   try {
     const file = openFits(path, { limits, verify: false });
     try {
-      return exposureType(file);
+      return instrument.readout === 'ramp' ? exposureType(file) : (describedImage(file, instrument)?.facts.type ?? '');
     } finally {
       file.close();
     }

@@ -76,6 +76,11 @@ export const DARK_STEPS: readonly ChainStep[] = [
   },
 ];
 
+/** Weight of a ramp: the inverse of the variance that read noise gives the slope of so many differences, but for a constant. */
+export function rampWeight(diffs: number): number {
+  return diffs * (diffs + 1) * (diffs + 2) * 1e-6; // Rauscher et al. 2007 (PASP 119, 768), eq. 1
+}
+
 /** Sizes of the groups: as few as can be, as equal as can be. */
 export function groupSizes(exposures: number): number[] {
   const groups = Math.ceil(exposures / GROUP);
@@ -204,18 +209,17 @@ export class DarkBuilder {
 
   /**
    * The planes of the slot are filled.
-   * @param diffs differences of reads that the exposure used
+   * @param weight of the exposure among the others, the same for all pixels: see fold-group
    * @returns median and scatter of the exposure's pixels [DN/read]
    */
-  async taken(diffs: number): Promise<Level> {
+  async taken(weight: number): Promise<Level> {
     const { rows, cols } = this.shape;
     const began = performance.now();
     const { data } = this.slot().darkLevel;
     const level = await levelOf(data as Float32Array, this.#dq, rows, cols, DQ.REFERENCE_PIXEL, this.#threads);
     this.#spend('measure-quartiles', began);
     this.#levels.push(level);
-    // Over the variance that read noise gives the slope of so many differences (Rauscher et al. 2007), but for a constant.
-    this.#weights[this.#inGroup] = diffs * (diffs + 1) * (diffs + 2) * 1e-6;
+    this.#weights[this.#inGroup] = weight;
     this.#inGroup++;
     if (this.#inGroup === this.#sizes[this.#group]) await this.#fold();
     return level;
