@@ -76,6 +76,13 @@ describe('nirc2', () => {
     expect(ended.code).toBe(0);
     expect(ended.stdout).toContain('dark keck 16x16: unit DN/s');
     expect(rampline(['calib', 'build', 'dark', path, '--instrument', 'nirc', '-o', join(base, 'cli')]).code).toBe(2);
+    // The dark is there, a flat is not; a file of another region finds neither.
+    const explain = (frame: string) =>
+      rampline(['calib', 'explain', frame, '--instrument', 'nirc2', '--calib', join(base, 'cli')]);
+    const [same, other] = [explain(path), explain(writeImage('wide.fits', new Int32Array(512), [16, 32]))];
+    expect([same.code, other.code]).toEqual([22, 22]);
+    expect(same.stdout).toMatch(/used +dark-keck-16x16-60000-/);
+    expect(other.stdout).toContain('MISSING: there is none for this detector');
   });
 
   it('takes rate and error from the header', async () => {

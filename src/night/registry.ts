@@ -67,10 +67,14 @@ export function listCalibrations(place: RegistryPlace): Promise<Listing> {
 }
 
 /** The frames of raw files: words as `ramp` takes them. */
-export function framesOf(words: readonly string[], limits: Partial<FitsLimits> = {}): { name: string; frame: Frame }[] {
-  return selectRawFiles(words, apogee).map(({ path }) => ({
+export function framesOf(
+  words: readonly string[],
+  instrument: Instrument,
+  limits: Partial<FitsLimits> = {},
+): { name: string; frame: Frame }[] {
+  return selectRawFiles(words, instrument).map(({ path }) => ({
     name: basename(path),
-    frame: frameOf(path, apogee, limits),
+    frame: frameOf(path, instrument, limits),
   }));
 }
 

@@ -107,7 +107,14 @@ export function defineCalibRegistry(calib: Command, define: Define): void {
   );
 
   define<
-    Place & At & { readonly calib?: string; readonly pin?: string; readonly for?: string; readonly all?: boolean }
+    Place &
+      At & {
+        readonly calib?: string;
+        readonly instrument?: string;
+        readonly pin?: string;
+        readonly for?: string;
+        readonly all?: boolean;
+      }
   >(
     calib,
     {
@@ -125,6 +132,7 @@ export function defineCalibRegistry(calib: Command, define: Define): void {
     (command) =>
       withDetector(withRegistry(command.argument('[frame...]', 'raw files')))
         .option('--calib <dir>', 'directory of calibrations')
+        .option('--instrument <name>', 'whose rules choose: apogee or nirc2', 'apogee')
         .option('--at <time>', 'MJD or ISO time')
         .option('--for <stage>', 'ramp or calibrate (default both)')
         .option('--pin <name>', 'exactly the set of this pin')
@@ -139,11 +147,13 @@ export function defineCalibRegistry(calib: Command, define: Define): void {
         throw new UsageError('expected raw files or --tele, --chip and --at, received both');
       const { explainFrames, frameFromWords, framesOf } = await import('../../night/registry.js');
       const { explanationText } = await import('../../calib/select.js');
+      const { instrumentNamed } = await import('../../night/instruments.js');
+      const instrument = instrumentNamed(options.instrument ?? 'apogee');
       const frames =
         words.length > 0
-          ? framesOf(words as string[], limitsOf(options))
+          ? framesOf(words as string[], instrument, limitsOf(options))
           : [{ name: '', frame: frameFromWords(options.tele, options.chip, timeOf('--at', options.at)) }];
-      const place = { directory: options.calib, url: options.registry };
+      const place = { directory: options.calib, url: options.registry, instrument };
       const explanations = await explainFrames(
         frames.map(({ frame }) => frame),
         place,
