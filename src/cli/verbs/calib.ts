@@ -99,6 +99,7 @@ const KIND_LINES = [
   '  dark             dark rate and bad pixels from darks, streamed',
   '  first-read       offset of the first read and the decay of the reset anomaly from darks',
   '  flat             response of the pixels from flats, without their illumination',
+  '  linearity        nonlinearity of each pixel from flats, the deeper the better',
   '  one-over-f       weights of the 1/f correction from darks',
   '  persistence      map and decay of the persistence from a bright flat and the darks after it',
   '  photon-transfer  gain and read noise from darks and pairs of flats',

@@ -13,10 +13,7 @@ import {
 import { type RampImages, rampLayout, rampOptions, reduceRamp } from '../../stages/ramp/index.js';
 import type { BuildContext, BuiltCalibration, CalibrationBuilder } from './builder.js';
 import { imageCards, type TakenImage, takeImage } from './images.js';
-import { countsOf, expectType, guardAgainstPersistence, splitParams } from './raw.js';
-
-/** Exposures from which on a cube of reads is kept rather than decoded twice; as the runner of exposures does. */
-const CUBE_PAYS_FROM = 4;
+import { CUBE_PAYS_FROM, countsOf, expectType, guardAgainstPersistence, splitParams } from './raw.js';
 
 export const dark: CalibrationBuilder = {
   word: 'dark',

@@ -10,10 +10,7 @@ import { MAX_ORDER } from '../../stages/calibrations/illumination.js';
 import { type RampImages, rampLayout, rampOptions, reduceRamp } from '../../stages/ramp/index.js';
 import type { BuildContext, BuiltCalibration, CalibrationBuilder } from './builder.js';
 import { imageCards, type TakenImage, takeImage } from './images.js';
-import { countsOf, expectType, splitParams } from './raw.js';
-
-/** Exposures from which on a cube of reads is kept rather than decoded twice; as the runner of exposures does. */
-const CUBE_PAYS_FROM = 4;
+import { CUBE_PAYS_FROM, countsOf, expectType, splitParams } from './raw.js';
 
 /** Read times are written to a microsecond. */
 const READ_TIME_TOLERANCE = 1e-5;

@@ -3,6 +3,7 @@ import type { CalibrationBuilder } from './builder.js';
 import { dark } from './dark.js';
 import { firstRead } from './first_read.js';
 import { flat } from './flat.js';
+import { linearity } from './linearity.js';
 import { oneOverF } from './one_over_f.js';
 import { persistence } from './persistence.js';
 import { photonTransfer } from './photon_transfer.js';
@@ -12,6 +13,7 @@ export const BUILDERS: readonly CalibrationBuilder[] = [
   dark,
   firstRead,
   flat,
+  linearity,
   oneOverF,
   persistence,
   photonTransfer,

@@ -10,7 +10,7 @@ import {
 import { gatherRamp, rampOptions } from '../../stages/ramp/index.js';
 import { refuseCopy } from '../copies.js';
 import type { BuiltCalibration, CalibrationBuilder } from './builder.js';
-import { exposureType, splitParams } from './raw.js';
+import { CUBE_PAYS_FROM, exposureType, splitParams } from './raw.js';
 
 /** Pair differences and second differences that differ by more of their errors than this do not measure the same thing. */
 const MOST_SIGMAS = 4;
@@ -147,7 +147,12 @@ export const photonTransfer: CalibrationBuilder = {
       threads,
     });
     const { ramp } = splitParams(kernelParams);
-    const options = rampOptions({ threads, off: ['linearise'], params: ramp });
+    const options = rampOptions({
+      threads,
+      off: ['linearise'],
+      params: ramp,
+      lowMemory: inputs.length < CUBE_PAYS_FROM,
+    });
     const times: number[] = [];
     const counts = { dark: 0, flat: 0 };
     const seconds: Record<string, number> = {};

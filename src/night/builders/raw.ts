@@ -9,6 +9,9 @@ import { rampChainDescription } from '../../stages/ramp/index.js';
 import { describedImage, identityBeside } from '../instruments.js';
 import type { BuildInput } from './builder.js';
 
+/** Exposures from which on a cube of reads is kept rather than decoded twice; as the runner of exposures does. */
+export const CUBE_PAYS_FROM = 4;
+
 /** HDUs whose headers may say what an exposure is: the primary, the image of the first read and, in .apz, the average. */
 const TELLING_HDUS = 3;
 

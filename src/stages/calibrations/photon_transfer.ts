@@ -99,6 +99,8 @@ const TABLE_VALUES = 8;
 const FEWEST_READS = 8;
 /** Flats of one lamp differ by a few per cent; beyond this they are no pair. */
 const PAIR_LEVELS = 0.05;
+/** Part of an amplifier's pixels that can speak for it. */
+const FEWEST_PIXELS = 0.01;
 /** The clip around the amplifier's values has settled after this many passes, which cost little. */
 const PASSES = 7;
 
@@ -476,11 +478,12 @@ export class PhotonTransferBuilder {
   #update(row: Row, s: Float64Array, amplifier: number): void {
     const n = s[0] as number;
     const noisePixels = s[11] as number;
-    if (n < 2 || noisePixels < 2) {
+    const fewest = FEWEST_PIXELS * this.#sciencePixels(amplifier);
+    if (n < fewest || noisePixels < fewest) {
       throw new AlgorithmError(
-        n < 2
-          ? `amplifier ${amplifier + 1} has no pixel whose gain can be measured: flats are saturated, too faint, or no flats`
-          : `amplifier ${amplifier + 1} has no pixel whose read noise can be measured`,
+        n < fewest
+          ? `amplifier ${amplifier + 1} has too few pixels whose gain can be measured (${n}): flats are saturated, too faint, or no flats`
+          : `amplifier ${amplifier + 1} has too few pixels whose read noise can be measured (${noisePixels})`,
       );
     }
     const { c, h, scale, error2 } = this.#halves(s);

@@ -1,0 +1,2 @@
+/** A whole detector. */
+export default { planes: 1, rows: 2048, cols: [2048] };
