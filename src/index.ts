@@ -59,6 +59,14 @@ export { rampCalibrations } from './night/choose.js';
 export { type Comparison, diff, type ProductDiff } from './night/diff.js';
 export { examine, type Finding } from './night/doctor.js';
 export { type Inspection, inspect } from './night/inspect.js';
+export {
+  bitEvolution,
+  compareCalibrationFiles,
+  type Evolution,
+  type FileComparison,
+  type QaOutcome,
+  writeQa,
+} from './night/qa.js';
 export { type RampOutcome, type RampRequest, type RampSummary, ramp } from './night/ramp.js';
 export {
   addCalibrations,

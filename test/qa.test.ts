@@ -1,11 +1,11 @@
 /** Pages, comparisons and plots of calibrations, from the command line. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { calibrationCards } from '../src/calib/product.js';
 import { DQ } from '../src/core/generated/dq.js';
-import { type CardInput, encodeFits } from '../src/fits/index.js';
+import { type CardInput, encodeFits, openFits } from '../src/fits/index.js';
 import { rampline } from './cli.js';
 
 /** Runs a verb; `json` is its document where --json asks for one. */
@@ -192,5 +192,35 @@ describe('calib evolution', () => {
     expect(two.stderr).toContain('one kind and detector');
     expect(run(['calib', 'evolution', folder, '--kind', 'flat']).code).toBe(21);
     expect(run(['calib', 'evolution', folder, '-o', at('evolution.pdf')]).code).toBe(2);
+  });
+});
+
+describe('calib build', () => {
+  it('writes the page, and its verdict into the product', () => {
+    const raw = at('raw');
+    const made = run(
+      `simulate --type dark --rows 64 --reads 8 --chips a --no-truth --no-calibrations --exposure 2 -o ${raw}`.split(
+        ' ',
+      ),
+    );
+    expect(made.code).toBe(0);
+    const { code, json } = run(['calib', 'build', 'dark', raw, '-o', at('calib'), '--json']);
+    expect(code).toBe(0);
+    const [dark] = json.calibrations;
+    // One dark of eight reads: too noisy to pass, and it says so.
+    expect(dark.grade).toBe('warn');
+    expect(dark.remarks).toContainEqual(
+      expect.stringMatching(/^warn: median error of the dark rate: [\d.]+ DN\/read, above 1 DN\/read$/),
+    );
+    const file = openFits(dark.file);
+    const { header } = file.hdu(0);
+    file.close();
+    expect(header.string('GRADE', '')).toBe('warn');
+    const history = header.cards.filter(({ keyword }) => keyword === 'HISTORY').map(({ comment }) => comment);
+    expect(history.join('\n')).toContain('warn: median error of the dark rate');
+    expect(existsSync(at(`calib/${dark.facts.page}`))).toBe(true);
+    expect(JSON.parse(readFileSync(at(`calib/${dark.facts.page}`.replace('.html', '.json')), 'utf8')).grade).toBe(
+      'warn',
+    );
   });
 });

@@ -4,6 +4,7 @@ import { DQ } from '../../core/generated/dq.js';
 import { assessCalibration, judge } from './assess.js';
 import { compareCalibrations } from './compare.js';
 import { type CalibrationMaps, mapsOfHdus } from './maps.js';
+import { illuminationModel } from './page.js';
 import { parseThresholds, thresholds } from './thresholds.js';
 
 const ROWS = 128;
@@ -244,5 +245,25 @@ describe('data/qa.json', () => {
     expect(parse({ warn: [2, 1] })).toThrow('lower limit first');
     expect(parse({ fail: [null, 0.5] })).toThrow('expected to warn before it fails');
     expect(parse({ fail: [0, 2] })).toThrow('expected to warn before it fails');
+  });
+});
+
+describe('illuminationModel', () => {
+  it('sums Legendre polynomials, i along the rows and j along the columns', () => {
+    const terms = [
+      { i: 0, j: 0, value: 100 },
+      { i: 1, j: 0, value: 10 },
+      { i: 0, j: 2, value: 4 },
+    ];
+    const model = illuminationModel({ exposure: 1, unit: '', terms });
+    const at = (x: number, y: number) => model[y * 64 + x] as number;
+    const u = (k: number) => -1 + (2 * (k + 0.5)) / 64;
+    for (const [x, y] of [
+      [0, 0],
+      [63, 0],
+      [10, 50],
+    ] as const) {
+      expect(at(x, y)).toBeCloseTo(100 + 10 * u(x) + 4 * (1.5 * u(y) ** 2 - 0.5), 4);
+    }
   });
 });

@@ -23,6 +23,16 @@ export interface CalibrationMaps {
   readonly dq?: Uint32Array | undefined;
   /** Numbers of the primary header. */
   readonly cards: Readonly<Record<string, number>>;
+  /** Of a flat in a file: the light of each exposure. */
+  readonly illumination?: readonly Illumination[] | undefined;
+}
+
+/** The light of one flat, sum of coefficient P_i(u) P_j(v) with Legendre polynomials, u along rows, v along columns. */
+export interface Illumination {
+  /** From 1. */
+  readonly exposure: number;
+  readonly unit: string;
+  readonly terms: readonly { readonly i: number; readonly j: number; readonly value: number }[];
 }
 
 export type MapsIdentity = Pick<CalibrationMaps, 'kind' | 'instrument' | 'tele' | 'chip'>;
@@ -100,6 +110,23 @@ export function mapsOfHdus(
   return checked({ ...identity, rows, cols, images, dq, cards: Object.fromEntries(numbers.map(([k, v]) => [k, v])) });
 }
 
+function illuminationOf(file: FitsFile): Illumination[] | undefined {
+  if (!file.hdus.some(({ name, kind }) => name.toUpperCase() === 'ILLUMINATION' && kind === 'bintable'))
+    return undefined;
+  const table = file.readTable('ILLUMINATION', ['EXPOSURE', 'I', 'J', 'COEFF']);
+  const [exposures, is, js, values] = ['EXPOSURE', 'I', 'J', 'COEFF'].map((name) =>
+    Array.from(table.column(name).values as ArrayLike<number>, Number),
+  ) as [number[], number[], number[], number[]];
+  const { unit } = table.column('COEFF');
+  return [...new Set(exposures)].map((exposure) => ({
+    exposure,
+    unit,
+    terms: values
+      .map((value, k) => ({ i: is[k] as number, j: js[k] as number, value, of: exposures[k] }))
+      .filter((term) => term.of === exposure),
+  }));
+}
+
 /**
  * The maps of a calibration file.
  * @throws InputError when it is no calibration, or an image is missing or of another size; checksums are verified
@@ -136,5 +163,6 @@ export function mapsOfFile(file: FitsFile): CalibrationMaps {
   for (const card of header.cards) if (typeof card.value === 'number') cards[card.keyword] = card.value;
   const [rows, cols] = [size?.at(-2) ?? 1, size?.at(-1) ?? 0];
   const identity = { kind, instrument: text('INSTRUME').toLowerCase(), tele: text('TELE'), chip: text('CHIP') };
-  return checked({ ...identity, rows, cols, images, dq, cards }, file.path);
+  const illumination = kind === 'flat' ? illuminationOf(file) : undefined;
+  return checked({ ...identity, rows, cols, images, dq, cards, illumination }, file.path);
 }

@@ -4,7 +4,7 @@ import { DQ_BITS } from '../../core/generated/dq.js';
 import type { Assessment, Check, ImageMeasures } from './assess.js';
 import { bitColour, LINE_COLOURS } from './colours.js';
 import { type CalibrationComparison, isDetectorMap } from './compare.js';
-import { type CalibrationMaps, FREQUENCY } from './maps.js';
+import { type CalibrationMaps, FREQUENCY, type Illumination } from './maps.js';
 import { cellsOf, poolFlags, quantile, sampleOf, scatter } from './measure.js';
 import { DIVERGING_STOPS, drawFlags, drawMap, GREY_STOPS, type Limits, type MapStyle } from './picture.js';
 import { drawPlot, shortNumber, escapeMarkup as text } from './svg.js';
@@ -49,9 +49,11 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:.15em .9em;margin:.6em
 .bit{white-space:nowrap}.swatch{display:inline-block;width:.85em;height:.85em;border-radius:2px;margin-right:.45em;vertical-align:-.08em}
 ul{margin:.3em 0;padding-left:1.2em}
 svg text{font:12px system-ui,sans-serif;fill:currentColor}svg .grid{stroke:currentColor;opacity:.14}svg .frame{stroke:currentColor;opacity:.55;fill:none}
-svg .curve{fill:none;stroke-width:1.6;stroke-linejoin:round}svg .mark{stroke:currentColor;stroke-dasharray:3 3;opacity:.6}
+svg .curve{fill:none;stroke-width:1.3;stroke-linejoin:round}svg .mark{stroke:currentColor;stroke-dasharray:3 3;opacity:.6}
 details{margin:.6em 0}summary{cursor:pointer}
-@media print{:root{--ground:#fff;--panel:#fff;--ink:#000;--soft:#444;--line:#bbb;--pass:#1a7f37;--warn:#9a6700;--fail:#cf222e;--other:#444}body{max-width:none;padding:0;font-size:10pt}.figures{grid-template-columns:1fr 1fr}h2{break-after:avoid}tr{break-inside:avoid}}
+.checks td{overflow-wrap:normal}
+@media(max-width:640px){.checks thead{display:none}.checks tr{display:grid;grid-template-columns:4.6em 1fr;gap:.1em .6em;padding:.45em 0;border-bottom:1px solid var(--line)}.checks td,.checks td.n{border:0;padding:0;grid-column:2;text-align:left;white-space:normal}.checks td:first-child{grid-column:1;grid-row:1/4}.checks .badge{white-space:normal}.checks br{display:none}.checks .number{margin-left:.5em}}
+@media print{:root{--ground:#fff;--panel:#fff;--ink:#000;--soft:#444;--line:#bbb;--pass:#1a7f37;--warn:#9a6700;--fail:#cf222e;--other:#444}body{max-width:none;padding:0;font-size:10pt}.figures{grid-template-columns:repeat(2,minmax(0,1fr))}h2,h3{break-after:avoid}.scroll{overflow:visible}table{font-size:8.5pt}th,th.n{white-space:normal}th,td{padding-right:.4em}tr{break-inside:avoid}}
 `;
 
 const badge = (verdict: string) =>
@@ -75,10 +77,10 @@ const right = (html: string): Cell => ({ html, right: true });
 const bitCell = (bit: number, name: string): Cell =>
   cell(`<span class="bit"><span class="swatch" style="background:${bitColour(bit, name)}"></span>${text(name)}</span>`);
 
-function tableOf(head: readonly Cell[], rows: readonly (readonly Cell[])[]): string {
+function tableOf(head: readonly Cell[], rows: readonly (readonly Cell[])[], kind = ''): string {
   const line = (tag: string, cells: readonly Cell[]) =>
     `<tr>${cells.map((one) => `<${tag}${one.right === true ? ' class="n"' : ''}>${one.html}</${tag}>`).join('')}</tr>`;
-  return `<div class="scroll"><table><thead>${line('th', head)}</thead><tbody>${rows.map((row) => line('td', row)).join('')}</tbody></table></div>`;
+  return `<div class="scroll"><table${kind === '' ? '' : ` class="${kind}"`}><thead>${line('th', head)}</thead><tbody>${rows.map((row) => line('td', row)).join('')}</tbody></table></div>`;
 }
 
 const figure = (inside: string, caption: string) => `<figure>${inside}<figcaption>${caption}</figcaption></figure>`;
@@ -103,9 +105,13 @@ function colourBar({ low, high }: Limits, { stops, softening }: MapStyle, unit: 
   const colours = stops.map(
     (rgb, i) => `<stop offset="${i / (stops.length - 1)}" stop-color="rgb(${rgb.join(',')})"/>`,
   );
+  // As many digits as tell the marks apart.
+  const decimals = 1 - Math.floor(Math.log10(high - low));
+  const label = (v: number) =>
+    decimals < -4 || decimals > 6 ? number(Number(v.toPrecision(3))) : v.toFixed(Math.max(0, decimals));
   const labels = marks.map((v) => {
     const at = Math.round(place(v) * 10) / 10;
-    return `<path class="frame" d="M${at} 16v5"/><text x="${at}" y="34" text-anchor="middle">${number(Number(v.toPrecision(3)))}</text>`;
+    return `<path class="frame" d="M${at} 16v5"/><text x="${at}" y="34" text-anchor="middle">${v === 0 ? '0' : label(v)}</text>`;
   });
   return `<svg class="bar" viewBox="0 0 440 54" role="img" aria-label="colours from ${number(low)} to ${number(high)} ${text(unit)}"><defs><linearGradient id="${id}">${colours.join('')}</linearGradient></defs><rect class="frame" x="${left}" y="4" width="${right_ - left}" height="12" style="fill:url(#${id});opacity:1"/>${labels.join('')}<text x="220" y="50" text-anchor="middle">${text(unit === '' ? 'no unit' : unit)}</text></svg>`;
 }
@@ -232,25 +238,87 @@ function weightsSection(maps: CalibrationMaps): string {
   const weights = maps.images.get('WEIGHTS')?.data as Float32Array;
   const nodes = Math.floor(weights.length / 24);
   const frequency = maps.images.get(FREQUENCY)?.data;
-  const plots = ['reference output', 'left reference columns', 'right reference columns'].map((reference, r) =>
-    figure(
-      drawPlot({
-        title: `weights of the ${reference}`,
-        x: { label: frequency === undefined ? 'frequency node' : 'frequency [Hz]' },
-        y: { label: 'size of the weight [DN/DN]' },
-        series: [0, 1, 2, 3].map((a) => ({
-          name: `amplifier ${a + 1}`,
-          colour: LINE_COLOURS[a] as string,
-          points: Array.from({ length: nodes }, (_, i) => {
-            const at = 24 * i + 6 * a + 2 * r;
-            return [frequency?.[i] ?? i, Math.hypot(weights[at] as number, weights[at + 1] as number)] as const;
-          }),
-        })),
-      }),
-      `How much of the ${reference} is subtracted from each amplifier.`,
-    ),
-  );
-  return `<h2>WEIGHTS</h2><div class="figures">${plots.join('')}</div>`;
+  const size = (node: number, amplifier: number, reference: number) => {
+    const at = 24 * node + 6 * amplifier + 2 * reference;
+    return Math.hypot(weights[at] as number, weights[at + 1] as number);
+  };
+  const curve = (amplifier: number, reference: number) =>
+    Array.from({ length: nodes }, (_, i) => [frequency?.[i] ?? i, size(i, amplifier, reference)] as const);
+  const amplifiers = [0, 1, 2, 3];
+  const references = ['reference output', 'left reference columns', 'right reference columns'];
+  const sizes = references.map((_, r) => Math.max(0, ...amplifiers.flatMap((a) => curve(a, r).map(([, v]) => v))));
+  const highest = 1.06 * Math.max(...sizes) || 1;
+  const unused = references.filter((_, r) => sizes[r] === 0);
+  const plots = references.map((reference, r) => {
+    if (sizes[r] === 0) return '';
+    const plot = drawPlot({
+      title: `weights of the ${reference}`,
+      x: { label: frequency === undefined ? 'frequency node' : 'frequency [Hz]' },
+      y: { label: 'size of the weight [DN/DN]', range: [0, highest] },
+      series: amplifiers.map((a) => ({
+        name: `amplifier ${a + 1}`,
+        colour: LINE_COLOURS[a] as string,
+        points: curve(a, r),
+      })),
+    });
+    return figure(plot, `How much of the ${reference} is subtracted from each amplifier.`);
+  });
+  return `<h2>WEIGHTS</h2><div class="figures">${plots.join('')}</div>${unused.map((reference) => `<p>Nothing is taken from the ${reference}: all weights are 0.</p>`).join('')}`;
+}
+
+/** P_0 to P_n at each of `count` places from -1 to 1 (Bonnet's recursion), [place][order]. */
+function legendre(order: number, places: number): number[][] {
+  return Array.from({ length: places }, (_, k) => {
+    const u = -1 + (2 * (k + 0.5)) / places;
+    const p = [1, u];
+    for (let n = 1; n < order; n++) {
+      p.push(((2 * n + 1) * u * (p[n] as number) - n * (p[n - 1] as number)) / (n + 1));
+    }
+    return p;
+  });
+}
+
+/** Cells of the picture of an illumination, each way: orders up to 30 have no finer structure. */
+const ILLUMINATION_CELLS = 64;
+
+/** The model of a flat's light, at the middle of 64 x 64 cells, [row][x]. */
+export function illuminationModel({ terms }: Illumination): Float32Array {
+  const order = Math.max(1, ...terms.map(({ i, j }) => Math.max(i, j)));
+  const p = legendre(order, ILLUMINATION_CELLS);
+  const model = new Float32Array(ILLUMINATION_CELLS ** 2);
+  // First the sums over i for each column of cells and order j.
+  for (let x = 0; x < ILLUMINATION_CELLS; x++) {
+    const sums = Array.from({ length: order + 1 }, () => 0);
+    for (const { i, j, value } of terms) sums[j] = (sums[j] as number) + value * (p[x]?.[i] as number);
+    for (let y = 0; y < ILLUMINATION_CELLS; y++) {
+      model[y * ILLUMINATION_CELLS + x] = sums.reduce((sum, v, j) => sum + v * (p[y]?.[j] as number), 0);
+    }
+  }
+  return model;
+}
+
+async function illuminationSection({ illumination = [] }: CalibrationMaps): Promise<string> {
+  const [first] = illumination;
+  if (first === undefined) return '';
+  const model = illuminationModel(first);
+  const limits = { low: quantile(model, 0), high: quantile(model, 1) };
+  const n = ILLUMINATION_CELLS;
+  const style: MapStyle = { stops: GREY_STOPS, softening: 1e-3 };
+  const png = await drawMap(model, n, n, limits, style);
+  const light = (one: Illumination) => one.terms.find(({ i, j }) => i === 0 && j === 0)?.value ?? Number.NaN;
+  const rows = illumination.map((one) => {
+    const values = illuminationModel(one);
+    return [
+      right(String(one.exposure)),
+      ...[light(one), quantile(values, 0), quantile(values, 1)].map((v) => right(number(v))),
+    ];
+  });
+  const head = ['exposure', 'mean', 'least', 'most'].map(right);
+  return `<h2>Illumination${first.unit === '' ? '' : ` [${text(first.unit)}]`}</h2><div class="figures">${figure(
+    picture(png, n, n, 'model of the illumination, row 0 at the bottom') +
+      colourBar(limits, style, first.unit, 'bar-illumination'),
+    `The light of exposure ${first.exposure} that was divided out, row 0 at the bottom, linear.`,
+  )}<div>${tableOf(head, rows)}</div></div>`;
 }
 
 async function flagsSection(maps: CalibrationMaps, { bits, pixels }: Assessment): Promise<string> {
@@ -265,10 +333,9 @@ async function flagsSection(maps: CalibrationMaps, { bits, pixels }: Assessment)
   const png = drawFlags(pooled.colours, pooled.rows, pooled.cols, colours);
   const docs = new Map<string, string>(DQ_BITS.map((bit) => [bit.name, bit.doc]));
   const legend = tableOf(
-    [cell('bit'), cell('meaning'), right('pixels'), right('share')],
+    [cell('bit'), right('pixels'), right('share')],
     bits.map(({ bit, name, count: many }) => [
-      bitCell(bit, name),
-      cell(text(docs.get(name) ?? '')),
+      cell(`${bitCell(bit, name).html}<br><span class="number">${text(docs.get(name) ?? '')}</span>`),
       right(count(many)),
       right(percent(many, pixels)),
     ]),
@@ -303,7 +370,7 @@ export async function comparisonBody(maps: CalibrationMaps, found: CalibrationCo
       right('in errors'),
     ],
     found.images.map((one) => [
-      cell(`${text(one.name)}${one.unit === '' ? '' : ` [${text(one.unit)}]`}`),
+      cell(`<span class="bit">${text(one.name)}${one.unit === '' ? '' : ` [${text(one.unit)}]`}</span>`),
       right(count(one.compared)),
       right(`${count(one.beyond)}${one.errors ? '' : ' *'}`),
       right(count(one.onlyA)),
@@ -372,9 +439,15 @@ export async function comparisonBody(maps: CalibrationMaps, found: CalibrationCo
 }
 
 function limitText({ warn, fail, unit }: Check): string {
-  const range = ([low, high]: Check['warn']) =>
-    low === null ? `≤ ${number(high)}` : high === null ? `≥ ${number(low)}` : `${number(low)} to ${number(high)}`;
-  return `${range(warn)}${unitText(unit)}${fail === null ? '' : `<br><span class="number">fail: not ${range(fail)}</span>`}`;
+  const range = ([low, high]: Check['warn'], words: readonly [string, string, string]) =>
+    low === null
+      ? `${words[0]} ${number(high)}`
+      : high === null
+        ? `${words[1]} ${number(low)}`
+        : `${words[2]} ${number(low)} to ${number(high)}`;
+  const failing =
+    fail === null ? '' : `<br><span class="number">fails ${range(fail, ['above', 'below', 'outside'])}</span>`;
+  return `${range(warn, ['≤', '≥', ''])}${unitText(unit)}${failing}`;
 }
 
 function checksSection({ checks }: Assessment): string {
@@ -389,7 +462,7 @@ function checksSection({ checks }: Assessment): string {
           right(`${number(check.value)}${check.value === null ? '' : unitText(check.unit)}`),
           right(limitText(check)),
         ]);
-      return `<h3>${text(group[0]?.toUpperCase() + group.slice(1))}</h3>${tableOf([cell('verdict'), cell('number'), right('value'), right('limits')], rows)}`;
+      return `<h3>${text(group[0]?.toUpperCase() + group.slice(1))}</h3>${tableOf([cell('verdict'), cell('number'), right('value'), right('limits')], rows, 'checks')}`;
     })
     .join('');
 }
@@ -407,7 +480,7 @@ export async function qaPage(input: PageInput): Promise<string> {
   const unmeasured = assessment.checks.filter(({ verdict }) => verdict === 'not measured').length;
   const why =
     troubles.length === 0
-      ? `<p>All ${assessment.checks.length - unmeasured} numbers that could be measured are within their limits.</p>`
+      ? `<p>Within their limits: ${assessment.checks.length - unmeasured} of ${assessment.checks.length} numbers; not measured: ${unmeasured}.</p>`
       : `<ul>${troubles.map(({ verdict, reason }) => `<li>${badge(verdict)} ${text(reason)}</li>`).join('')}</ul>`;
   const sections: string[] = [];
   for (const image of KIND_IMAGES[kind]) {
@@ -416,6 +489,7 @@ export async function qaPage(input: PageInput): Promise<string> {
   }
   if (isDetectorMap(kind)) {
     sections.push(
+      await illuminationSection(maps),
       await flagsSection(maps, assessment),
       await previousSection(maps, input.previousName, assessment.previous),
     );
@@ -425,7 +499,7 @@ export async function qaPage(input: PageInput): Promise<string> {
   const sources =
     inputs.length === 0
       ? ''
-      : `<details><summary>${inputs.length} inputs</summary>${tableOf(
+      : `<details><summary>made of ${inputs.length} ${inputs.length === 1 ? 'file' : 'files'}</summary>${tableOf(
           [cell('role'), cell('name'), cell('sha256')],
           inputs.map(([role, file, sha256]) => [
             cell(text(role)),

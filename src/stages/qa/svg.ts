@@ -94,11 +94,11 @@ function labels(values: readonly number[]): string[] {
   return values.map((v) => v.toFixed(Math.min(decimals, 8)));
 }
 
-/** Ticks of a logarithmic axis: every power of ten, or every few of them; 1-2-5 where fewer than two are inside. */
+/** Ticks of a logarithmic axis: every power of ten, or every few of them; 1, 2 and 5 times where there are at most two. */
 function logTicks(low: number, high: number, wanted: number): number[] {
   const [from, to] = [Math.ceil(Math.log10(low) - 1e-9), Math.floor(Math.log10(high) + 1e-9)];
-  if (to - from < 1) {
-    const all = [from - 1, from, from + 1].flatMap((p) => [1, 2, 5].map((m) => m * 10 ** p));
+  if (to - from <= 1) {
+    const all = [from - 1, from, from + 1, from + 2].flatMap((p) => [1, 2, 5].map((m) => m * 10 ** p));
     return all.filter((v) => v >= low && v <= high);
   }
   const step = Math.ceil((to - from + 1) / wanted);
@@ -149,12 +149,18 @@ function pathOf({ points, style }: Series, x: Scale, y: Scale): string {
   return d;
 }
 
+/** Where legends begin: with the label of the axis, so that four amplifiers fit on one line. */
+const LEGEND_LEFT = 14;
+
+/** A line, a name and the space behind it; names of bits are of capitals, which are wider. */
+const legendWidth = (name: string) => 36 + name.length * 6.2 + name.replace(/[^A-Z_]/g, '').length * 2.3;
+
 /** Rows of the legend, each of those entries that fit beside one another. */
 function legendRows(names: readonly string[], width: number): string[][] {
   const rows: string[][] = [[]];
   let used = 0;
   for (const name of names) {
-    const need = 30 + name.length * CHARACTER + 14;
+    const need = legendWidth(name);
     if (used + need > width && used > 0) {
       rows.push([]);
       used = 0;
@@ -169,7 +175,7 @@ function legendRows(names: readonly string[], width: number): string[][] {
 const OWN_STYLE =
   '<style>svg{background:#fff;color:#1b1f24}@media(prefers-color-scheme:dark){svg{background:#14171a;color:#e4e7ea}}' +
   'text{font:12px system-ui,sans-serif;fill:currentColor}.grid{stroke:currentColor;opacity:.14}.frame{stroke:currentColor;opacity:.55;fill:none}' +
-  '.curve{fill:none;stroke-width:1.6;stroke-linejoin:round}.mark{stroke:currentColor;stroke-dasharray:3 3;opacity:.6}</style>';
+  '.curve{fill:none;stroke-width:1.3;stroke-linejoin:round}.mark{stroke:currentColor;stroke-dasharray:3 3;opacity:.6}</style>';
 
 /**
  * Draws a plot. Every attribute is plain SVG 1.1; nothing outside the text is referred to.
@@ -236,13 +242,13 @@ export function drawPlot(plot: Plot, own = false): string {
     `<text x="${TEXT}" y="${middle}" text-anchor="middle" transform="rotate(-90 ${TEXT} ${middle})">${escapeMarkup(plot.y.label)}</text>`,
   );
   for (const [line, names] of legend.entries()) {
-    let at = left;
+    let at = LEGEND_LEFT;
     for (const name of names) {
       const one = named.find((s) => s.name === name) as Series;
       const base = labelY + 18 * (line + 1);
       out.push(`<path class="curve" stroke="${colour(one)}" stroke-width="3" d="M${n(at)} ${n(base - 4)}h18"/>`);
       out.push(`<text x="${n(at + 24)}" y="${n(base)}">${escapeMarkup(name)}</text>`);
-      at += 30 + name.length * CHARACTER + 14;
+      at += legendWidth(name);
     }
   }
   const title = escapeMarkup(plot.title);
