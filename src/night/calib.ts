@@ -241,9 +241,10 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
       for (const { kind, name } of planned) {
         const one = built.find((product) => product.kind === kind);
         if (one === undefined) continue;
-        const detector = { kind, instrument: instrument.name, tele, chip, serial: inputs[0]?.frame.serial ?? '' };
+        const { serial = '', readMode = '' } = inputs[0]?.frame ?? {};
         const time = one.dataFrom ?? spanOf(inputs).from ?? validFrom;
-        const verdict = await assessBuilt({ ...detector, time }, one.hdus, one.cards, request.output, request.limits);
+        const detector = { kind, instrument: instrument.name, tele, chip, serial, readMode, time };
+        const verdict = await assessBuilt(detector, one.hdus, one.cards, request.output, request.limits);
         const grade = worse(one.grade, verdict.grade);
         const remarks = [...one.remarks, ...verdict.reasons];
         const header: CardInput[] = [

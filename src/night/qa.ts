@@ -12,7 +12,6 @@ import { InputError, UsageError } from '../core/errors.js';
 import { DQ_BITS } from '../core/generated/dq.js';
 import { isoFromMjd } from '../core/time.js';
 import { type CardInput, type FitsLimits, type HduInput, openFits } from '../fits/index.js';
-import { apogee } from '../instruments/apogee/index.js';
 import { type Assessment, assessCalibration, type Check } from '../stages/qa/assess.js';
 import { bitColour } from '../stages/qa/colours.js';
 import { type CalibrationComparison, compareCalibrations, isDetectorMap } from '../stages/qa/compare.js';
@@ -22,13 +21,15 @@ import { comparisonBody, htmlDocument, qaPage } from '../stages/qa/page.js';
 import { drawImage } from '../stages/qa/picture.js';
 import { drawPlot, escapeMarkup, type Plot } from '../stages/qa/svg.js';
 import { openStore } from '../store/index.js';
+import { INSTRUMENTS } from './instruments.js';
 
 /** Layout of the JSON document beside a page. */
 export const QA_SCHEMA = 'qa/1';
 
 /** Amplifiers and border of an instrument's detectors; files that name none are taken as the first instrument's. */
 function geometryOf(instrument: string): QaGeometry {
-  return instrument === '' || instrument === apogee.name ? apogee.geometry : { amplifiers: 1, border: 0 };
+  const found = instrument === '' ? INSTRUMENTS[0] : INSTRUMENTS.find(({ name }) => name === instrument);
+  return found?.geometry ?? { amplifiers: 1, border: 0 };
 }
 
 /** Reads the maps of a calibration file. Throws InputError for what is none; checksums are verified. */
@@ -44,7 +45,10 @@ function readMaps(path: string, limits: Partial<FitsLimits> = {}): CalibrationMa
 /** When a calibration is of: the begin of its data, else of its window; undefined where the file says neither. */
 const timeOf = ({ dataFrom, validFrom }: Pick<CalibrationRecord, 'dataFrom' | 'validFrom'>) => dataFrom ?? validFrom;
 
-type Subject = Pick<CalibrationRecord, 'kind' | 'instrument' | 'tele' | 'chip' | 'serial' | 'dataFrom' | 'validFrom'>;
+type Subject = Pick<
+  CalibrationRecord,
+  'kind' | 'instrument' | 'tele' | 'chip' | 'serial' | 'readMode' | 'dataFrom' | 'validFrom'
+>;
 
 /** The calibration of the same kind and detector that comes before in time, or why there is none. */
 async function previousOf(subject: Subject, directory: string, own: string): Promise<CalibrationRecord | string> {
@@ -63,7 +67,8 @@ async function previousOf(subject: Subject, directory: string, own: string): Pro
       one.tele === subject.tele &&
       one.chip === subject.chip &&
       alike(one.instrument, subject.instrument) &&
-      alike(one.serial, subject.serial),
+      alike(one.serial, subject.serial) &&
+      alike(one.readMode, subject.readMode),
   );
   const what = `${subject.kind} of ${subject.tele} ${subject.chip}`;
   if (others.length === 0) return `There is no other ${what} in the directory.`;
@@ -117,15 +122,15 @@ export interface BuiltVerdict {
  * @param hdus and cards as the builder gives them
  */
 export async function assessBuilt(
-  identity: MapsIdentity & { readonly serial: string; readonly time?: number | undefined },
+  identity: MapsIdentity & Pick<Subject, 'serial' | 'readMode'> & { readonly time?: number | undefined },
   hdus: readonly HduInput[],
   cards: readonly CardInput[],
   directory: string,
   limits: Partial<FitsLimits> = {},
 ): Promise<BuiltVerdict> {
-  const { time, serial, ...who } = identity;
+  const { time, serial, readMode, ...who } = identity;
   const maps = mapsOfHdus(who, hdus, cards);
-  const previous = await readPrevious({ ...who, serial, dataFrom: time }, maps, directory, '', limits);
+  const previous = await readPrevious({ ...who, serial, readMode, dataFrom: time }, maps, directory, '', limits);
   const found = await assessCalibration(maps, geometryOf(who.instrument), previous.maps);
   return { grade: found.grade, reasons: reasonsOf(found) };
 }
