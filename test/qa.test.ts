@@ -1,5 +1,5 @@
 /** Pages, comparisons and plots of calibrations, from the command line. */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -111,6 +111,20 @@ describe('calib qa', () => {
       file: null,
       why: 'There is no earlier dark of apo a of quality pass or warn in the directory.',
     });
+  });
+  it('tells of a damaged calibration before, and goes on', () => {
+    const bytes = readFileSync(at('dark-1.fits'));
+    bytes[bytes.length - 5000] = 255 - (bytes[bytes.length - 5000] as number);
+    mkdirSync(at('damaged'));
+    writeFileSync(at('damaged/dark-1.fits'), bytes);
+    writeFileSync(at('damaged/dark-2.fits'), readFileSync(at('dark-2.fits')));
+    const { code } = run(['calib', 'qa', at('damaged/dark-2.fits')]);
+    expect(code).toBe(0);
+    const document = JSON.parse(readFileSync(at('damaged/qa-dark-2.json'), 'utf8'));
+    expect(document.previous.why).toMatch(/^The calibration before cannot be compared: .*dark-1.fits/);
+    const { json } = run(['calib', 'evolution', at('damaged'), '--json']);
+    expect(json.series[0].points).toHaveLength(1);
+    expect(json.left[0].file).toBe('dark-1.fits');
   });
   it('takes another calibration to compare with, and refuses one of another detector', () => {
     const { json } = run([

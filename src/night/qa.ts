@@ -7,15 +7,15 @@ import {
   KIND_IMAGES,
   readCalibrationRecord,
 } from '../calib/product.js';
-import { openRegistry } from '../calib/registry.js';
-import { InputError, UsageError } from '../core/errors.js';
+import { openRegistry, type Survey } from '../calib/registry.js';
+import { InputError, RamplineError, UsageError } from '../core/errors.js';
 import { DQ_BITS } from '../core/generated/dq.js';
 import { isoFromMjd } from '../core/time.js';
 import { type CardInput, type FitsLimits, type HduInput, openFits } from '../fits/index.js';
 import { type Assessment, assessCalibration, type Check } from '../stages/qa/assess.js';
 import { bitColour } from '../stages/qa/colours.js';
 import { type CalibrationComparison, compareCalibrations, isDetectorMap } from '../stages/qa/compare.js';
-import { type CalibrationMaps, type MapsIdentity, mapsOfFile, mapsOfHdus } from '../stages/qa/maps.js';
+import { type CalibrationMaps, type MapsIdentity, mapsOfFile, mapsOfHdus, maskOfFile } from '../stages/qa/maps.js';
 import { countBits, type QaGeometry, scienceRegion } from '../stages/qa/measure.js';
 import { comparisonBody, htmlDocument, qaPage } from '../stages/qa/page.js';
 import { drawImage } from '../stages/qa/picture.js';
@@ -50,15 +50,18 @@ type Subject = Pick<
   'kind' | 'instrument' | 'tele' | 'chip' | 'serial' | 'readMode' | 'dataFrom' | 'validFrom'
 >;
 
-/** The calibration of the same kind and detector that comes before in time, or why there is none. */
-async function previousOf(subject: Subject, directory: string, own: string): Promise<CalibrationRecord | string> {
+async function surveyOf(directory: string): Promise<Survey> {
   const registry = await openRegistry(directory);
-  let records: readonly CalibrationRecord[];
   try {
-    ({ records } = await registry.survey());
+    return await registry.survey();
   } finally {
     await registry.close();
   }
+}
+
+/** The calibration of the same kind and detector that comes before in time, or why there is none. */
+async function previousOf(subject: Subject, directory: string, own: string): Promise<CalibrationRecord | string> {
+  const { records } = await surveyOf(directory);
   const alike = (one: string, other: string) => one === '' || other === '' || one === other;
   const others = records.filter(
     (one) =>
@@ -87,7 +90,10 @@ interface Previous {
   readonly words: string;
 }
 
-/** Reads the calibration before; one of another size is none. */
+/**
+ * Reads the calibration before. One of another size is none; and where the registry or that file cannot be read the page
+ * says so, for a build must not fail because of a calibration that it does not use.
+ */
 async function readPrevious(
   subject: Subject,
   maps: CalibrationMaps,
@@ -95,14 +101,17 @@ async function readPrevious(
   own: string,
   limits: Partial<FitsLimits>,
 ): Promise<Previous> {
-  const found = await previousOf(subject, directory, own);
-  if (typeof found === 'string') return { words: found };
-  const { file, sha256 } = found;
-  const before = readMaps(join(directory, file), limits);
-  if (before.rows !== maps.rows || before.cols !== maps.cols) {
+  try {
+    const found = await previousOf(subject, directory, own);
+    if (typeof found === 'string') return { words: found };
+    const { file, sha256 } = found;
+    const before = readMaps(join(directory, file), limits);
+    if (before.rows === maps.rows && before.cols === maps.cols) return { maps: before, file, sha256, words: file };
     return { words: `${file} is of ${before.rows} x ${before.cols} pixels, this one of ${maps.rows} x ${maps.cols}.` };
+  } catch (error) {
+    if (!(error instanceof RamplineError) || error.class === 'bug') throw error;
+    return { words: `The calibration before cannot be compared: ${error.describe()}` };
   }
-  return { maps: before, file, sha256, words: file };
 }
 
 /** Reasons of a grade that is not pass, one sentence each. */
@@ -405,6 +414,20 @@ function evolutionPage(all: readonly EvolutionSeries[], log: boolean, left: Evol
   return htmlDocument('Bad pixels over time', `<h1>Bad pixels over time</h1>${sections.join('')}${rest}`);
 }
 
+/** Pixels inside the border with each bit; undefined for a file without a mask. */
+async function countedBits(path: string, instrument: string, limits: Partial<FitsLimits>) {
+  const file = openFits(path, { limits });
+  let mask: ReturnType<typeof maskOfFile>;
+  try {
+    mask = maskOfFile(file);
+  } finally {
+    file.close();
+  }
+  if (mask === undefined) return undefined;
+  const region = scienceRegion(mask.rows, mask.cols, geometryOf(instrument));
+  return { pixels: region.rows * region.cols, counts: await countBits(mask.dq, mask.cols, region) };
+}
+
 /**
  * Counts each bit of every calibration of a directory, over time (begin of the data, else of the window).
  * @throws UsageError for an output that is not understood, InputError when no calibration has a mask and a time
@@ -415,18 +438,10 @@ export async function bitEvolution(directory: string, options: EvolutionOptions 
   if (!['', '.svg', '.html', '.json'].includes(type) || (output !== undefined && type === '')) {
     throw new UsageError(`expected the output to be named .svg, .html or .json, received ${output}`);
   }
-  const registry = await openRegistry(directory);
-  let records: readonly CalibrationRecord[];
-  const left: { file: string; reason: string }[] = [];
-  try {
-    const survey = await registry.survey();
-    records = survey.records;
-    left.push(...survey.unusable);
-  } finally {
-    await registry.close();
-  }
+  const survey = await surveyOf(directory);
+  const left: { file: string; reason: string }[] = [...survey.unusable];
   const same = (asked: string | undefined, value: string) => asked === undefined || asked === value;
-  records = records.filter(
+  const records = survey.records.filter(
     (one) => same(options.kind, one.kind) && same(options.tele, one.tele) && same(options.chip, one.chip),
   );
   const groups = new Map<string, { record: CalibrationRecord; points: EvolutionPoint[] }>();
@@ -438,13 +453,19 @@ export async function bitEvolution(directory: string, options: EvolutionOptions 
       left.push({ file: record.file, reason: 'it does not say when its data were taken' });
       continue;
     }
-    const maps = readMaps(join(directory, record.file), limits);
-    if (maps.dq === undefined) {
+    let counted: { pixels: number; counts: readonly number[] } | undefined;
+    try {
+      counted = await countedBits(join(directory, record.file), record.instrument, limits);
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      left.push({ file: record.file, reason: error.message }); // one damaged file does not hide the others
+      continue;
+    }
+    if (counted === undefined) {
       left.push({ file: record.file, reason: 'it has no image DQ' });
       continue;
     }
-    const region = scienceRegion(maps.rows, maps.cols, geometryOf(maps.instrument));
-    const counts = await countBits(maps.dq, maps.cols, region);
+    const { pixels, counts } = counted;
     const key = `${record.kind} ${record.tele} ${record.chip}`;
     const group = groups.get(key) ?? { record, points: [] };
     groups.set(key, group);
@@ -452,7 +473,7 @@ export async function bitEvolution(directory: string, options: EvolutionOptions 
       file: record.file,
       mjd,
       grade: record.grade,
-      pixels: region.rows * region.cols,
+      pixels,
       counts: Object.fromEntries(DQ_BITS.map(({ bit, name }) => [name, counts[bit] as number])),
     });
   }

@@ -127,6 +127,19 @@ function illuminationOf(file: FitsFile): Illumination[] | undefined {
   }));
 }
 
+/** The mask of a file; undefined where it has none. Throws InputError for one that is no image of u32. */
+export function maskOfFile(
+  file: FitsFile,
+): { readonly dq: Uint32Array; readonly rows: number; readonly cols: number } | undefined {
+  const hdu = file.hdus.find((one) => one.name.toUpperCase() === 'DQ' && imageFacts(one) !== undefined);
+  if (hdu === undefined) return undefined;
+  const { data, shape } = file.readImage(hdu);
+  if (!(data instanceof Uint32Array) || shape.length !== 2) {
+    throw new InputError('expected DQ to be an image of unsigned 32-bit integers', { file: file.path, hdu: hdu.index });
+  }
+  return { dq: data, rows: shape[0] as number, cols: shape[1] as number };
+}
+
 /**
  * The maps of a calibration file.
  * @throws InputError when it is no calibration, or an image is missing or of another size; checksums are verified
@@ -139,25 +152,17 @@ export function mapsOfFile(file: FitsFile): CalibrationMaps {
     throw new InputError(`expected a calibration, received CALKIND '${text('CALKIND')}'`, { file: file.path, hdu: 0 });
   }
   const images = new Map<string, MapImage>();
-  let dq: Uint32Array | undefined;
+  const dq = maskOfFile(file)?.dq;
   let size: readonly number[] | undefined;
   for (const hdu of file.hdus) {
     const name = hdu.name.toUpperCase();
-    const facts = imageFacts(hdu);
-    if (facts === undefined || !(wanted(kind, name) || name === 'DQ')) continue;
+    if (imageFacts(hdu) === undefined || !wanted(kind, name)) continue;
     const { data, unit, shape } = file.readImage(hdu);
-    if (name === 'DQ') {
-      if (!(data instanceof Uint32Array)) {
-        throw new InputError('expected DQ to hold unsigned 32-bit integers', { file: file.path, hdu: hdu.index });
-      }
-      dq = data;
-    } else {
-      if (!(data instanceof Float32Array)) {
-        throw new InputError(`expected ${name} to hold float32`, { file: file.path, hdu: hdu.index });
-      }
-      images.set(name, { data, unit: unitOf(kind, name, unit) });
-      if (name === KIND_IMAGES[kind][0]) size = shape;
+    if (!(data instanceof Float32Array)) {
+      throw new InputError(`expected ${name} to hold float32`, { file: file.path, hdu: hdu.index });
     }
+    images.set(name, { data, unit: unitOf(kind, name, unit) });
+    if (name === KIND_IMAGES[kind][0]) size = shape;
   }
   const cards: Record<string, number> = {};
   for (const card of header.cards) if (typeof card.value === 'number') cards[card.keyword] = card.value;
