@@ -162,6 +162,24 @@ describe('calib build photon-transfer', () => {
     }
   });
 
+  it('takes the gain of pairs where flats are too short for second differences', () => {
+    const short = [22, 23].map((n) => simulate(n, 'internalflat', 10));
+    const [gain, noise] = build([...darks, ...short], join(base, 'short')).reply.calibrations;
+    expect([gain.grade, noise.grade]).toEqual(['warn', 'pass']);
+    expect(gain.remarks[0]).toContain('amplifier 1: flats are too short for the gains of single pixels; all have');
+    const truth = images(join(raw, 'truth-apR-a-52950011.fits'), ['GAIN']).GAIN!;
+    const made = images(gain.file, ['GAIN']).GAIN!;
+    for (let a = 0; a < 4; a++) {
+      let sum = 0;
+      for (let row = 4; row < ROWS - 4; row++)
+        for (let x = 512 * a + 4; x < 512 * a + 508; x++) sum += 1 / truth[row * COLS + x]!;
+      const trueGain = ((ROWS - 8) * 504) / sum;
+      expect(Math.abs(gain.facts.gain[a] - trueGain)).toBeLessThan(3.5 * gain.facts.error[a]);
+      expect(gain.facts.error[a]).toBeLessThan(0.03 * trueGain);
+      expect(made[30 * COLS + 512 * a + 200]).toBeCloseTo(gain.facts.gain[a], 5);
+    }
+  });
+
   it('tells of a flat without a partner and needs one pair, a dark, light, and one size', () => {
     const odd = simulate(15, 'internalflat', 20);
     const none = join(base, 'none');
@@ -183,9 +201,7 @@ describe('calib build photon-transfer', () => {
     const deep = [16, 17].map((n) => simulate(n, 'internalflat', 30, '--level', '5000'));
     const saturated = build([...darks, ...deep], none);
     expect(saturated.code).toBe(20);
-    expect(saturated.reply.message).toMatch(
-      /has too few pixels whose gain can be measured \(\d+\): flats are saturated/,
-    );
+    expect(saturated.reply.message).toContain('has too few pixels whose gain can be measured: flats are saturated');
     const dimmer = [flats[0]!, simulate(18, 'internalflat', 30, '--level', '500')];
     expect(build([...darks, ...dimmer], none).reply.message).toContain('the same light');
     const object = simulate(19, 'object', 6);

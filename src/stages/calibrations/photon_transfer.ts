@@ -59,8 +59,10 @@ export interface Measured {
 }
 
 export interface AmplifierTransfer {
-  /** [electron/DN], from second differences. */
+  /** [electron/DN], from second differences; from pairs where the flats are too short for those. */
   readonly gain: Measured;
+  /** The flats are too short: every pixel has its amplifier's gain, which is that of the pairs. */
+  readonly tooShort: boolean;
   /** From the differences of pairs of flats. */
   readonly pairGain: Measured;
   /** Root mean square of its pixels' noise of a single read [DN]. */
@@ -101,6 +103,11 @@ const FEWEST_READS = 8;
 const PAIR_LEVELS = 0.05;
 /** Part of an amplifier's pixels that can speak for it. */
 const FEWEST_PIXELS = 0.01;
+/**
+ * Pixels of an amplifier of which this part at least must have a second-difference gain that is better known than a factor of
+ * two. In flats of a few reads only those are left whose noise happens to look small, and their mean is off by tens of per cent.
+ */
+const FEWEST_SHARE = 0.5;
 /** The clip around the amplifier's values has settled after this many passes, which cost little. */
 const PASSES = 7;
 
@@ -285,7 +292,7 @@ export class PhotonTransferBuilder {
    *   where an amplifier's gain or read noise cannot be that of this kind of detector
    */
   async finish(): Promise<PhotonTransfer> {
-    const { linear, gainRange, noiseRange } = this.#options;
+    const { gainRange, noiseRange } = this.#options;
     if (this.#dark === undefined || this.#flat === undefined) {
       const none = this.#dark === undefined ? (this.#flat === undefined ? 'exposure' : 'dark') : 'flat';
       throw new AlgorithmError(`gain and read noise need darks and pairs of flats: there is no ${none}`);
@@ -302,6 +309,16 @@ export class PhotonTransferBuilder {
       for (const [a, row] of rows.entries()) this.#update(row, sums.subarray(a * FIT_SUMS, (a + 1) * FIT_SUMS), a);
     }
     const size = this.#rows * this.#cols;
+    for (const [a, row] of rows.entries()) {
+      if (!this.#tooShort(sums, a)) continue;
+      const pair = this.#pairGain(row, a);
+      if (pair === undefined) {
+        throw new AlgorithmError(
+          `amplifier ${a + 1} has too few pixels whose gain can be measured: flats are saturated, too faint, too short, or no flats`,
+        );
+      }
+      Object.assign(row, { h: pair.value, error2: pair.error ** 2, scatter2: 0, scale: 1 });
+    }
     const memory = sharedLarge(6 * 4 * size);
     const f32 = (k: number) => new Float32Array(memory, 4 * k * size, size);
     const u32 = (k: number) => new Uint32Array(memory, 4 * k * size, size);
@@ -313,9 +330,10 @@ export class PhotonTransferBuilder {
       gainDq: u32(4),
       noiseDq: u32(5),
     };
+    const tooShort = rows.map((_, a) => this.#tooShort(sums, a));
     sums = await this.#fit(rows, images);
     const amplifiers = rows.map((row, a) =>
-      this.#amplifier(row, sums.subarray(a * FIT_SUMS, (a + 1) * FIT_SUMS), a, linear),
+      this.#amplifier(row, sums.subarray(a * FIT_SUMS, (a + 1) * FIT_SUMS), a, tooShort[a] as boolean),
     );
     for (const [a, { gain, readNoise }] of amplifiers.entries()) {
       for (const [what, { value }, [low, high], unit] of [
@@ -476,24 +494,22 @@ export class PhotonTransferBuilder {
   }
 
   #update(row: Row, s: Float64Array, amplifier: number): void {
-    const n = s[0] as number;
     const noisePixels = s[11] as number;
     const fewest = FEWEST_PIXELS * this.#sciencePixels(amplifier);
-    if (n < fewest || noisePixels < fewest) {
+    if (noisePixels < fewest) {
       throw new AlgorithmError(
-        n < fewest
-          ? `amplifier ${amplifier + 1} has too few pixels whose gain can be measured (${n}): flats are saturated, too faint, or no flats`
-          : `amplifier ${amplifier + 1} has too few pixels whose read noise can be measured (${noisePixels})`,
+        `amplifier ${amplifier + 1} has too few pixels whose read noise can be measured (${noisePixels})`,
       );
     }
+    row.vScatter2 = allowed(noiseCovariance(s));
+    row.v += (s[12] as number) / noisePixels;
+    if ((s[0] as number) < fewest) return;
     const { c, h, scale, error2 } = this.#halves(s);
     row.h = h;
     row.error2 = error2;
     row.scale = scale;
     row.scatter2 = scale * scale * allowed(gainCovariance(s));
     row.centres = c;
-    row.vScatter2 = allowed(noiseCovariance(s));
-    row.v += (s[12] as number) / noisePixels;
   }
 
   #sciencePixels(a: number): number {
@@ -502,22 +518,36 @@ export class PhotonTransferBuilder {
     return width * (this.#rows - 2 * border);
   }
 
-  #amplifier(row: Row, s: Float64Array, a: number, linear: boolean): AmplifierTransfer {
+  #tooShort(sums: Float64Array, a: number): boolean {
+    return (sums[a * FIT_SUMS] as number) < FEWEST_SHARE * this.#sciencePixels(a);
+  }
+
+  /** Inverse gain of an amplifier from all pairs of flats [DN/electron]. */
+  #pairGain(row: Row, a: number): Measured | undefined {
+    const { linear } = this.#options;
+    const curves = this.#curves.flatMap((curve) => fitCurve(curve[a] as CurvePoint[], row.v, linear) ?? []);
+    if (curves.length === 0) return undefined;
+    const weight = curves.reduce((sum, { error }) => sum + error ** -2, 0);
+    const value = curves.reduce((sum, one) => sum + one.value * one.error ** -2, 0) / weight;
+    return { value, error: weight ** -0.5 };
+  }
+
+  #amplifier(row: Row, s: Float64Array, a: number, tooShort: boolean): AmplifierTransfer {
     const value = 1 / row.h;
     const noisePixels = s[11] as number;
     const readNoise = Math.sqrt(row.v);
-    const curves = this.#curves.flatMap((curve) => fitCurve(curve[a] as CurvePoint[], row.v, linear) ?? []);
-    const weight = curves.reduce((sum, { error }) => sum + error ** -2, 0);
-    const pair = curves.reduce((sum, one) => sum + one.value * one.error ** -2, 0) / weight;
+    const none = { value: Number.NaN, error: Number.NaN };
+    const pair = this.#pairGain(row, a) ?? none;
     const spread = ({ value: variance, error }: Measured, perUnit: number): Measured => {
       const seen = Math.sqrt(Math.max(variance, error)) * perUnit;
       return { value: seen, error: variance > error ? (0.5 * error * perUnit * perUnit) / seen : seen };
     };
     return {
       gain: { value, error: Math.sqrt(row.error2) * value * value },
-      pairGain: { value: 1 / pair, error: weight ** -0.5 / (pair * pair) },
+      tooShort,
+      pairGain: { value: 1 / pair.value, error: pair.error / (pair.value * pair.value) },
       readNoise: { value: readNoise, error: Math.sqrt(s[14] as number) / noisePixels / (2 * readNoise) },
-      gainScatter: spread(gainCovariance(s), row.scale / row.h),
+      gainScatter: tooShort ? none : spread(gainCovariance(s), row.scale / row.h),
       noiseScatter: spread(noiseCovariance(s), 0.5 / row.v),
       gainPixels: s[0] as number,
       noisePixels,
