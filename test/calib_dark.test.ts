@@ -13,16 +13,21 @@ afterAll(() => rmSync(base, { recursive: true }));
 const darks = join(base, 'darks');
 const ROWS = 128;
 
-function simulate(output: string, ...args: string[]) {
-  const all = ['simulate', '-o', output, '--rows', String(ROWS), '--chips', 'a', '--log-level', 'error', ...args];
-  const ended = rampline(all);
-  expect(ended.stderr).toBe('');
-  expect(ended.code).toBe(0);
-}
+/** Options of the mock detector beyond those of a strip of chip a. */
+type Mock = Partial<api.SimulateOptions>;
 
-function build(...args: string[]) {
-  const ended = rampline(['calib', 'build', 'dark', ...args, '--json', '--log-level', 'error']);
-  return { ...ended, reply: JSON.parse(ended.stdout) };
+const simulate = (output: string, mock: Mock) =>
+  api.simulateExposure({ tele: 'apo', chip: 'a', mjd: 60_857, exposure: 1, rows: ROWS, output, ...mock });
+
+/** Builds, or says how it ended: as the command does, without a process of its own. */
+async function build(files: readonly string[], output: string, more: Partial<api.BuildRequest> = {}) {
+  try {
+    const calibrations = await api.buildCalibration({ word: 'dark', files, output, ...more });
+    return { code: 0, reply: { calibrations, message: '', file: '' } };
+  } catch (error) {
+    if (!(error instanceof api.RamplineError)) throw error;
+    return { code: error.exitCode, reply: { calibrations: [], message: error.message, file: error.context.file } };
+  }
 }
 
 function imageOf(path: string, name: string) {
@@ -37,18 +42,17 @@ function imageOf(path: string, name: string) {
 describe('calib build dark', () => {
   let made: string;
   let truth: string;
-  let reply: Record<string, unknown>;
+  let reply: api.BuildOutcome;
 
-  beforeAll(() => {
+  beforeAll(async () => {
     // Nine, so that there are two groups; of three lengths.
+    const effects = { resetAnomaly: false, biasDrift: false, oneOverF: false };
     for (let n = 0; n < 9; n++) {
-      const number = String(n + 1);
-      const size = ['--exposure', number, '--seed', number, '--reads', String([14, 20, 30][n % 3])];
-      simulate(darks, '--type', 'dark', ...size, '--without', 'resetAnomaly,biasDrift,oneOverF');
+      const reads = [14, 20, 30][n % 3] as number;
+      await simulate(darks, { type: 'dark', exposure: n + 1, seed: n + 1, reads, effects });
     }
-    const ended = build(darks, '--calib', join(darks, 'calib'), '-o', join(base, 'out'));
-    reply = ended.reply.calibrations[0];
-    made = reply.file as string;
+    reply = (await build([darks], join(base, 'out'), { calib: join(darks, 'calib') })).reply.calibrations[0]!;
+    made = reply.file;
     truth = join(darks, 'truth-apR-a-52950001.fits');
   });
 
@@ -106,7 +110,7 @@ describe('calib build dark', () => {
   it('says what it is made of', () => {
     expect(reply).toMatchObject({ kind: 'dark', tele: 'apo', chip: 'a', inputs: 9, status: 'done', grade: 'warn' });
     expect(reply.remarks).toEqual(['what came before apR-a-52950001.apz is not known: light may persist in it']);
-    expect((reply.facts as Record<string, string>).time).toMatch(/^[\d.]+ s of CPU: .*decode [\d.]+ %/);
+    expect(reply.facts?.time).toMatch(/^[\d.]+ s of CPU: .*decode [\d.]+ %/);
     const file = api.openFits(made);
     const { header } = file.hdu(0);
     expect(header.string('CALKIND', '')).toBe('dark');
@@ -122,36 +126,36 @@ describe('calib build dark', () => {
     expect(rampline(['verify', join(base, 'out')]).code).toBe(0);
   });
 
-  it('refuses what is no dark, too short, of other rows, or follows light', () => {
+  it('refuses what is no dark, too short, of other rows, or follows light', async () => {
     const out = join(base, 'none');
     const odd = join(base, 'odd');
-    simulate(odd, '--exposure', '1', '--reads', '8');
-    expect(build(join(odd, 'apR-a-52950001.apz'), '-o', out).reply).toMatchObject({
-      error: 'input',
-      message: "expected a dark, the header says 'OBJECT'",
+    const raw = (number: number) => join(odd, `apR-a-5295000${number}.apz`);
+    await simulate(odd, { exposure: 1, reads: 8 });
+    expect(await build([raw(1)], out)).toMatchObject({
+      code: 21,
+      reply: { message: "expected a dark, the header says 'OBJECT'" },
     });
-    simulate(odd, '--type', 'dark', '--exposure', '2', '--reads', '8', '--seed', '2');
-    const after = build(join(odd, 'apR-a-52950002.apz'), '-o', out);
+    await simulate(odd, { type: 'dark', exposure: 2, reads: 8, seed: 2 });
+    const after = await build([raw(2)], out);
     expect(after.code).toBe(21);
     expect(after.reply.message).toContain("the exposure before it, apR-a-52950001.apz, is no dark but 'OBJECT'");
-    expect(after.reply.file).toBe(join(odd, 'apR-a-52950002.apz'));
-    const anyway = build(join(odd, 'apR-a-52950002.apz'), '-o', join(base, 'anyway'), '--set', 'dark.guard=false');
-    expect(anyway.reply.calibrations[0]).toMatchObject({
-      grade: 'warn',
-      remarks: expect.arrayContaining(['exposures before the darks were not looked at']),
+    expect(after.reply.file).toBe(raw(2));
+    const anyway = await build([raw(2)], join(base, 'anyway'), { params: { dark: { guard: false } } });
+    expect(anyway.reply.calibrations[0]?.remarks).toContain('exposures before the darks were not looked at');
+    await simulate(odd, { type: 'dark', exposure: 4, reads: 4 });
+    expect(await build([raw(4)], out)).toMatchObject({
+      code: 20,
+      reply: { message: 'expected a dark of at least 6 reads, received 4' },
     });
-    simulate(odd, '--type', 'dark', '--exposure', '4', '--reads', '4');
-    const short = build(join(odd, 'apR-a-52950004.apz'), '-o', out);
-    expect(short.code).toBe(20);
-    expect(short.reply.message).toBe('expected a dark of at least 6 reads, received 4');
-    simulate(odd, '--type', 'dark', '--exposure', '5', '--reads', '8', '--rows', '64');
-    const mixed = build(join(odd, 'apR-a-52950005.apz'), join(darks, 'apR-a-52950009.apz'), '-o', out);
-    expect(mixed.code).toBe(21);
-    expect(mixed.reply).toMatchObject({
-      message: 'expected 64 rows as in apR-a-52950005.apz, received 128',
-      file: join(darks, 'apR-a-52950009.apz'),
+    await simulate(odd, { type: 'dark', exposure: 5, reads: 8, rows: 64 });
+    expect(await build([raw(5), join(darks, 'apR-a-52950009.apz')], out)).toMatchObject({
+      code: 21,
+      reply: {
+        message: 'expected 64 rows as in apR-a-52950005.apz, received 128',
+        file: join(darks, 'apR-a-52950009.apz'),
+      },
     });
-    expect(build(join(darks, 'apR-a-52950001.apz'), '-o', out, '--set', 'dark.hotSigma=-1').code).toBe(2);
+    expect((await build([raw(2)], out, { params: { dark: { hotSigma: -1 } } })).code).toBe(2);
     expect(readdirSync(out)).toEqual([]);
   });
 });

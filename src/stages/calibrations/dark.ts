@@ -19,8 +19,6 @@ import {
   runKernel,
   sharedF32,
   sharedLarge,
-  sharedU16,
-  sharedU32,
 } from '../../engine/index.js';
 import { countBits, type Level, levelOf, markBorder } from './quartiles.js';
 
@@ -162,20 +160,21 @@ export class DarkBuilder {
     this.#sizes = groupSizes(shape.exposures);
     const { rows, cols, border } = shape;
     const n = rows * cols;
+    const large = () => new Float32Array(sharedLarge(4 * n));
     const most = this.#sizes[0] as number;
     this.#levelPlanes = new Float32Array(sharedLarge(4 * most * n));
     this.#sigmaPlanes = new Float32Array(sharedLarge(4 * most * n));
-    this.#mean = sharedF32(n);
-    this.#weight = sharedF32(n);
-    this.#variance = sharedF32(n);
-    this.#expected = sharedF32(n);
-    this.#scatter = sharedF32(n);
-    this.#chi2 = sharedF32(n);
-    this.#dof = sharedF32(n);
-    this.#count = sharedU16(n);
-    this.#rejected = sharedU16(n);
-    this.#jumped = sharedU16(n);
-    this.#dq = sharedU32(n);
+    this.#mean = large();
+    this.#weight = large();
+    this.#variance = large();
+    this.#expected = large();
+    this.#scatter = large();
+    this.#chi2 = large();
+    this.#dof = large();
+    this.#count = new Uint16Array(sharedLarge(2 * n));
+    this.#rejected = new Uint16Array(sharedLarge(2 * n));
+    this.#jumped = new Uint16Array(sharedLarge(2 * n));
+    this.#dq = new Uint32Array(sharedLarge(4 * n));
     markBorder(this.#dq, rows, cols, border, DQ.REFERENCE_PIXEL);
   }
 

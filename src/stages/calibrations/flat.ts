@@ -18,8 +18,6 @@ import {
   sharedF32,
   sharedLarge,
   sharedU8,
-  sharedU16,
-  sharedU32,
 } from '../../engine/index.js';
 import { groupSizes } from './dark.js';
 import { evaluateIllumination, fitIllumination, type IlluminationFit, MAX_ORDER } from './illumination.js';
@@ -201,24 +199,25 @@ export class FlatBuilder {
     this.#skip = known?.skip ?? 0;
     const { rows, cols, border } = shape;
     const n = rows * cols;
+    const large = () => new Float32Array(sharedLarge(4 * n));
     const planes = groupSizes(shape.exposures)[0] as number;
     this.#planes = planes;
     this.#weights = sharedF32(planes);
     this.#ratios = new Float32Array(sharedLarge(4 * planes * n));
     this.#ratioErrors = new Float32Array(sharedLarge(4 * planes * n));
-    this.#signal = sharedF32(n);
-    this.#sigma = sharedF32(n);
-    this.#model = sharedF32(n);
+    this.#signal = large();
+    this.#sigma = large();
+    this.#model = large();
     this.#bad = sharedU8(n);
     this.#grown = sharedU8(n);
-    this.#mean = sharedF32(n);
-    this.#weight = sharedF32(n);
-    this.#variance = sharedF32(n);
-    this.#expected = sharedF32(n);
-    this.#scatter = sharedF32(n);
-    this.#count = sharedU16(n);
-    this.#rejected = sharedU16(n);
-    this.#dq = sharedU32(n);
+    this.#mean = large();
+    this.#weight = large();
+    this.#variance = large();
+    this.#expected = large();
+    this.#scatter = large();
+    this.#count = new Uint16Array(sharedLarge(2 * n));
+    this.#rejected = new Uint16Array(sharedLarge(2 * n));
+    this.#dq = new Uint32Array(sharedLarge(4 * n));
     markBorder(this.#dq, rows, cols, border, DQ.REFERENCE_PIXEL);
   }
 
