@@ -4,7 +4,7 @@
  *   node bench/builds.mjs [--kind dark|flat] [--rows 128] [--reads 100] [--counts 10,100] [--threads N]
  *
  * Simulates as many exposures as the largest count (kept in build/bench), then builds the calibration of the first n for each
- * count, each in a process of its own, and prints the shares of CPU time and the largest resident memory of that process.
+ * count, each in a process of its own, and prints the shares of the time and the largest resident memory of that process.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';

@@ -110,7 +110,7 @@ describe('calib build dark', () => {
   it('says what it is made of', () => {
     expect(reply).toMatchObject({ kind: 'dark', tele: 'apo', chip: 'a', inputs: 9, status: 'done', grade: 'warn' });
     expect(reply.remarks).toEqual(['what came before apR-a-52950001.apz is not known: light may persist in it']);
-    expect(reply.facts?.time).toMatch(/^[\d.]+ s of CPU: .*decode [\d.]+ %/);
+    expect(reply.facts?.time).toMatch(/^[\d.]+ s in all threads: .*decode [\d.]+ %/);
     const file = api.openFits(made);
     const { header } = file.hdu(0);
     expect(header.string('CALKIND', '')).toBe('dark');

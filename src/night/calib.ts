@@ -145,7 +145,7 @@ async function chosenFor(
 /** Shares of less than this are told together. */
 const SMALL_SHARE = 0.01;
 
-/** What took how much of the time, the largest first: '12.3 s of CPU: decode 70 %, fit-ramp 12 %, ...'. */
+/** What took how much of the time, the largest first: '12.3 s in all threads: decode 70 %, fit-ramp 12 %, ...'. */
 function sharesOf(seconds: Readonly<Record<string, number>>): string {
   const total = Object.values(seconds).reduce((sum, s) => sum + s, 0);
   const percent = (s: number) => `${((100 * s) / total).toFixed(1)} %`;
@@ -153,7 +153,7 @@ function sharesOf(seconds: Readonly<Record<string, number>>): string {
   const large = parts.filter(([, s]) => s >= SMALL_SHARE * total);
   const rest = parts.slice(large.length).reduce((sum, [, s]) => sum + s, 0);
   const told = [...large.map(([name, s]) => `${name} ${percent(s)}`), `others ${percent(rest)}`];
-  return `${total.toFixed(1)} s of CPU: ${told.join(', ')}`;
+  return `${total.toFixed(1)} s in all threads: ${told.join(', ')}`;
 }
 
 /** Calibrations that a build may use. */

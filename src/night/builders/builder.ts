@@ -57,7 +57,7 @@ export interface BuiltCalibration {
   /** MJD span of the data, where the inputs say. */
   readonly dataFrom?: number | undefined;
   readonly dataTo?: number | undefined;
-  /** CPU seconds by what they went into, for builders that stream: the runner tells the shares. */
+  /** Seconds, summed over threads, by what they went into, for builders that stream: the runner tells the shares. */
   readonly seconds?: Readonly<Record<string, number>>;
 }
 
