@@ -19,7 +19,13 @@ const [ROWS, COLS] = [64, 2048];
 let folder = '';
 const at = (name: string) => join(folder, name);
 
-function writeDark(name: string, mjd: number | undefined, bits: (i: number) => number, chip = 'a'): void {
+function writeDark(
+  name: string,
+  mjd: number | undefined,
+  bits: (i: number) => number,
+  chip = 'a',
+  value: (i: number) => number = (i) => 0.05 + 0.0001 * ((i * 7919) % 101),
+): void {
   const shape = [ROWS, COLS];
   const n = ROWS * COLS;
   const header: CardInput[] = calibrationCards({
@@ -33,7 +39,7 @@ function writeDark(name: string, mjd: number | undefined, bits: (i: number) => n
     software: 'rampline <test>',
     kernels: {},
   });
-  const rate = Float32Array.from({ length: n }, (_, i) => 0.05 + 0.0001 * ((i * 7919) % 101));
+  const rate = Float32Array.from({ length: n }, (_, i) => value(i));
   writeFileSync(
     at(name),
     Buffer.concat(
@@ -125,6 +131,20 @@ describe('calib qa', () => {
     const { json } = run(['calib', 'evolution', at('damaged'), '--json']);
     expect(json.series[0].points).toHaveLength(1);
     expect(json.left[0].file).toBe('dark-1.fits');
+  });
+  it.each([
+    ['no value', () => Number.NaN, 'fail'],
+    ['one value', (i: number) => (i === 20_000 ? 1 : Number.NaN), 'fail'],
+    ['one value everywhere', () => 0.25, 'pass'],
+    ['two values', (i: number) => (i % 50 === 0 ? 1 : 0), 'pass'],
+  ] as const)('makes a page of a map of %s', (_, value, grade) => {
+    writeDark('odd.fits', 40000, (i) => (Number.isNaN(value(i)) ? DQ.NO_CALIBRATION : 0), 'c', value);
+    const { json } = run(['calib', 'qa', at('odd.fits'), '-o', at('pages'), '--json']);
+    expect(json.pages[0].grade).toBe(grade);
+    const html = readFileSync(at('pages/qa-odd.html'), 'utf8');
+    wellFormed(html);
+    selfContained(html);
+    rmSync(at('odd.fits'));
   });
   it('takes another calibration to compare with, and refuses one of another detector', () => {
     const { json } = run([

@@ -1,12 +1,6 @@
 /** Quality of calibrations: verdicts when they are built, pages about files, comparisons, and bad pixels over time. */
 import { basename, dirname, extname, join, resolve } from 'node:path';
-import {
-  type CalibrationKind,
-  type CalibrationRecord,
-  type Grade,
-  KIND_IMAGES,
-  readCalibrationRecord,
-} from '../calib/product.js';
+import { type CalibrationKind, type CalibrationRecord, type Grade, readCalibrationRecord } from '../calib/product.js';
 import { openRegistry, type Survey } from '../calib/registry.js';
 import { InputError, RamplineError, UsageError } from '../core/errors.js';
 import { DQ_BITS } from '../core/generated/dq.js';
@@ -17,7 +11,7 @@ import { bitColour } from '../stages/qa/colours.js';
 import { type CalibrationComparison, compareCalibrations, isDetectorMap } from '../stages/qa/compare.js';
 import { type CalibrationMaps, type MapsIdentity, mapsOfFile, mapsOfHdus, maskOfFile } from '../stages/qa/maps.js';
 import { countBits, type QaGeometry, scienceRegion } from '../stages/qa/measure.js';
-import { comparisonBody, htmlDocument, qaPage } from '../stages/qa/page.js';
+import { comparisonBody, htmlDocument, pictureLimits, qaPage } from '../stages/qa/page.js';
 import { drawImage } from '../stages/qa/picture.js';
 import { drawPlot, escapeMarkup, type Plot } from '../stages/qa/svg.js';
 import { openStore } from '../store/index.js';
@@ -275,9 +269,11 @@ export async function writeQa(path: string, options: QaOptions = {}): Promise<Qa
   await store.writeFile(`${name}.html`, page);
   await store.writeJson(`${name}.json`, documentOf(record, found, previous));
   let picture = '';
-  if (isDetectorMap(maps.kind) && (found.images[0]?.level.count ?? 0) > 0) {
-    const first = maps.images.get(KIND_IMAGES[maps.kind][0] as string)?.data as Float32Array;
-    await store.writeFile(`${name}.png`, (await drawImage(first, maps.rows, maps.cols)).png);
+  const [measures] = found.images;
+  if (isDetectorMap(maps.kind) && measures !== undefined) {
+    const first = maps.images.get(measures.name)?.data as Float32Array;
+    const { png } = await drawImage(first, maps.rows, maps.cols, pictureLimits(first, measures));
+    await store.writeFile(`${name}.png`, png);
     picture = store.pathOf(`${name}.png`);
   }
   return {

@@ -120,7 +120,7 @@ function colourBar({ low, high }: Limits, { stops, softening }: MapStyle, unit: 
 const SHOWN_SIGMA = 5;
 
 /** Limits of a picture: around the median of a sample, but no wider than it is; those of the profiles for a constant. */
-function limitsOf(pixels: Float32Array, { limits }: ImageMeasures): Limits {
+export function pictureLimits(pixels: Float32Array, { limits }: Pick<ImageMeasures, 'limits'>): Limits {
   const sample = sampleOf(pixels);
   const [centre, sigma] = [quantile(sample, 0.5), scatter(sample)];
   const [least, most] = [quantile(sample, 0.002), quantile(sample, 0.998)];
@@ -141,7 +141,7 @@ async function imageSection(maps: CalibrationMaps, measures: ImageMeasures): Pro
   const { name, unit, level, histogram, cells, region, limits } = measures;
   const data = maps.images.get(name)?.data as Float32Array;
   const small = await smaller(data, maps.rows, maps.cols);
-  const shownLimits = limitsOf(small.pixels, measures);
+  const shownLimits = pictureLimits(small.pixels, measures);
   const png = await drawMap(small.pixels, small.rows, small.cols, shownLimits, IMAGE_STYLE);
   const image = figure(
     picture(png, small.cols, small.rows, `${name}, row 0 at the bottom`) +

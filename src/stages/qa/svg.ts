@@ -62,7 +62,7 @@ export function shortNumber(value: number): string {
 export function ticks(low: number, high: number, wanted: number): number[] {
   const rough = (high - low) / wanted;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = ([1, 2, 5, 10].find((m) => m * power >= rough * 0.999) as number) * power;
+  const step = ([1, 2, 5, 10].find((m) => m * power >= 0.7 * rough) as number) * power;
   const first = Math.ceil(low / step - 1e-9);
   const last = Math.floor(high / step + 1e-9);
   return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => Number(((first + i) * step).toPrecision(12)));
@@ -198,7 +198,7 @@ export function drawPlot(plot: Plot, own = false): string {
   const y = scaleOf(plot.y, allY, bottom, top, Math.max(2, Math.round((bottom - top) / 40)));
   const left = 26 + Math.max(18, ...y.labels.map((text) => text.length * CHARACTER));
   const right = width - 14;
-  const spacing = plot.x.dates === true ? 96 : 70;
+  const spacing = plot.x.dates === true ? 110 : 76;
   const x = scaleOf(plot.x, allX, left, right, Math.max(2, Math.round((right - left) / spacing)));
   const out: string[] = own
     ? [`<text x="${n(left)}" y="20" style="font-weight:600">${escapeMarkup(plot.title)}</text>`]
