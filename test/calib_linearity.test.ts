@@ -172,12 +172,12 @@ describe('calib build linearity', () => {
       code: 21,
       reply: { message: "expected a flat, the header says 'DARK'" },
     });
-    const short = simulate(32, 'internalflat', 12, '--level', '1450');
+    const short = simulate(32, 'internalflat', 14, '--level', '1450');
     expect(build([flats[0]!, short], none)).toMatchObject({
       code: 20,
       reply: { message: 'expected at least 12 reads after those dropped, received 10' },
     });
-    const low = simulate(33, 'internalflat', 14, '--rows', '32');
+    const low = simulate(33, 'internalflat', 16, '--rows', '32');
     expect(build([flats[0]!, low], none)).toMatchObject({ code: 21 });
     const blinding = [34, 35].map((n) => simulate(n, 'internalflat', 20, '--level', '5000', '--without', 'photons'));
     const drowned = build(blinding, none, '--set', 'latch-saturation.fraction=0.4');

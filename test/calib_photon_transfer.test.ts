@@ -118,10 +118,11 @@ describe('calib build photon-transfer', () => {
       .map((i) => (quiet.READNOISE![i]! - trueNoise(i)) / quiet.ERR![i]!)
       .filter((v) => !Number.isNaN(v));
     expect(pulls.length).toBeGreaterThan(0.999 * good.length);
-    // The error goes with the value, which draws the mean of pulls down; their median is what is unbiased.
-    expect(Math.abs(pulls.sort((p, q) => p - q)[pulls.length >> 1]!)).toBeLessThan(0.06);
+    expect(Math.abs(mean(pulls))).toBeLessThan(0.05);
     expect(deviation(pulls)).toBeGreaterThan(0.93);
     expect(deviation(pulls)).toBeLessThan(1.07);
+    // Drawn towards the amplifier, a pixel is known better than pixels differ: 8 % of 5 DN.
+    expect(mean(good.map((i) => quiet.ERR![i]!).filter((e) => !Number.isNaN(e)))).toBeLessThan(0.4);
     // Gains of pixels scatter by 1 %, which so few pixels do not show: errors must not be too small for that.
     const gainPulls = good.map((i) => (made.GAIN![i]! - truth.GAIN![i]!) / made.ERR![i]!);
     expect(Math.abs(mean(gainPulls))).toBeLessThan(0.15);

@@ -137,13 +137,20 @@ class Fitter {
     add(16, both, vb);
     add(17, both, vab);
     add(18, both, hn::Mul(vab, vab));
-    const VD positive = hn::IfThenElse(measured, v, one);
-    const VD noise =
-        hn::Mul(hn::Sqrt(positive), hn::Add(one, hn::Div(vVariance, hn::Mul(set(8.0), hn::Mul(positive, positive)))));
+    // A pixel like its amplifier's is drawn towards it; another keeps its own.
+    const MD alike = t[6] > 0 ? hn::And(dark[2].any, hn::Le(off2, hn::Mul(set(16.0), bound))) : no;
+    const VD share = hn::Div(set(t[7]), hn::IfThenElse(hn::Gt(bound, zero), bound, one));
+    const VD drawn = hn::IfThenElse(alike, hn::MulAdd(share, off, v0), v);
+    const VD spreadV = hn::IfThenElse(alike, hn::Mul(hn::Sub(one, share), set(t[7])), vVariance);
+    const MD has = hn::And(hn::Gt(drawn, zero), hn::Or(alike, measured));
+    const VD positive = hn::IfThenElse(has, drawn, one);
+    const VD bend =
+        hn::Div(hn::IfThenElse(alike, hn::Neg(spreadV), spreadV), hn::Mul(set(8.0), hn::Mul(positive, positive)));
+    const VD noise = hn::Mul(hn::Sqrt(positive), hn::Add(one, bend));
     const MD plausible =
-        hn::And(measured, hn::And(hn::Ge(noise, set(params_.lowNoise)), hn::Le(noise, set(params_.highNoise))));
+        hn::And(has, hn::And(hn::Ge(noise, set(params_.lowNoise)), hn::Le(noise, set(params_.highNoise))));
     Put(kNoise, row, x, count, plausible, noise);
-    Put(kNoiseError, row, x, count, plausible, hn::Mul(set(0.5), hn::Sqrt(hn::Div(vVariance, positive))));
+    Put(kNoiseError, row, x, count, plausible, hn::Mul(set(0.5), hn::Sqrt(hn::Div(spreadV, positive))));
     const MD above = hn::And(hn::Gt(off, zero),
                              hn::Gt(off2, hn::Mul(set(static_cast<double>(params_.noisy) * params_.noisy), bound)));
     const MD noisy = t[6] > 0 ? hn::And(measured, above) : no;

@@ -76,10 +76,17 @@ Status Reference(const KernelCall& call) {
             out[18] += a * b * a * b;
           }
         }
-        const double noise = measured ? std::sqrt(v) * (1 + vVariance / (8 * v * v)) : kNone;
-        const bool plausible = measured && noise >= params.lowNoise && noise <= params.highNoise;
+        // A pixel like its amplifier's is drawn towards it; another keeps its own.
+        const bool alike = d[2].n > 0 && v0 > 0 && (v - v0) * (v - v0) <= 16 * bound;
+        const double noiseWeight = alike ? t[7] / bound : 1;
+        const double drawn = alike ? v0 + noiseWeight * (v - v0) : v;
+        const double drawnVariance = alike ? (1 - noiseWeight) * t[7] : vVariance;
+        const bool has = drawn > 0 && (alike || measured);
+        const double bend = (alike ? -1 : 1) * drawnVariance / (8 * drawn * drawn);
+        const double noise = has ? std::sqrt(drawn) * (1 + bend) : kNone;
+        const bool plausible = has && noise >= params.lowNoise && noise <= params.highNoise;
         put(kNoise, row, x, plausible ? noise : kNone);
-        put(kNoiseError, row, x, plausible ? std::sqrt(vVariance / v) / 2 : kNone);
+        put(kNoiseError, row, x, plausible ? std::sqrt(drawnVariance / drawn) / 2 : kNone);
         const uint32_t reference = isReference ? dq::kReferencePixel : 0;
         const bool noisy = measured && v0 > 0 && v > v0 && (v - v0) * (v - v0) > params.noisy * params.noisy * bound;
         flag(kNoiseDq, row, x, reference | (plausible ? 0 : dq::kNoCalibration) | (noisy ? dq::kNoisy : 0));

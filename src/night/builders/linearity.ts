@@ -47,6 +47,14 @@ export const linearity: CalibrationBuilder = {
   role: 'flat',
   params: [
     {
+      name: 'dropReads',
+      type: 'int',
+      min: 0,
+      max: 1000,
+      default: 4,
+      doc: 'reads dropped at the start: two, enough for rates, leave 0.4 DN of a settling of 60 DN, which changes c2 and c3 by 1 %',
+    },
+    {
       name: 'clip',
       type: 'float',
       min: 3,
@@ -77,6 +85,7 @@ export const linearity: CalibrationBuilder = {
     const { ramp } = splitParams(kernelParams);
     const options = rampOptions({
       threads,
+      dropReads: params.dropReads as number,
       off: ['linearise'],
       params: ramp,
       lowMemory: inputs.length < CUBE_PAYS_FROM,

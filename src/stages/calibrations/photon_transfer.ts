@@ -7,7 +7,8 @@
  * pair-variances), is fitted beside it from other combinations of the same reads: the two must agree.
  *
  * A pixel's own gain is known to tens of per cent only, so the map holds its posterior mean: the amplifier's gain, moved towards the
- * pixel's estimate as far as the scatter that pixels truly have and the estimate's error allow (empirical Bayes). The true scatter is
+ * pixel's estimate as far as the scatter that pixels truly have and the estimate's error allow (empirical Bayes). So does that of read noise, but
+ * for pixels that are not like their amplifier's. The true scatter is
  * what the halves of the ramps, whose errors are independent, have in common; where that is not seen, its own
  * error stands for it, so errors are never too small.
  *
