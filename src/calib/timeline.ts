@@ -78,7 +78,8 @@ function laneOf(group: [CalibrationRecord, ...CalibrationRecord[]], mjd: number)
 }
 
 const WIDTH = 1280;
-const LABELS = 190;
+/** Kind on the left, detector with its serial number on the right: room for some 20 letters. */
+const LABELS = 260;
 const RIGHT = 24;
 const ROW = 20;
 const LANE_GAP = 10;
@@ -166,7 +167,7 @@ export function timelineSvg(lanes: readonly Lane[], mjd: number, title: string):
       out.push(`<path d="M8 ${y}H${WIDTH - RIGHT}" stroke="#999"/>`);
       out.push(`<text x="16" y="${y + 18}" font-size="12" font-weight="bold">${xml(lane.kind)}</text>`);
       lastKind = lane.kind;
-    } else out.push(`<path d="M${LABELS - 80} ${y}H${WIDTH - RIGHT}" stroke="#eee"/>`);
+    } else out.push(`<path d="M${LABELS - 150} ${y}H${WIDTH - RIGHT}" stroke="#eee"/>`);
     const label = [lane.tele, lane.chip, lane.mode].filter((word) => word !== '').join(' ');
     out.push(`<text x="${LABELS - 12}" y="${y + 18}" text-anchor="end">${xml(label)}</text>`);
     out.push(...laneShapes(lane, y, laneHeight, { from, to, clamp }));

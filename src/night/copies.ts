@@ -4,6 +4,7 @@
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { type CalibrationKind, KIND_IMAGES, readCalibrationRecord } from '../calib/product.js';
 import { CalibrationError } from '../core/errors.js';
 import type { Identity } from '../core/product.js';
 import { runKernel } from '../engine/index.js';
@@ -100,5 +101,31 @@ function readOther(
     }
   } catch {
     return undefined;
+  }
+}
+
+/** Kinds whose maps are properties of one detector, pixel by pixel, so that a copy cannot be told by looking at one. */
+const CHECKED_KINDS: readonly CalibrationKind[] = ['gain', 'readnoise'];
+
+/**
+ * The same for a file that is there already, before it is registered.
+ * @throws CalibrationError naming the file whose map this is
+ */
+export async function refuseCopiedFile(
+  path: string,
+  directories: readonly string[],
+  limits: Partial<FitsLimits> = {},
+): Promise<void> {
+  const { kind, tele, chip } = await readCalibrationRecord(path, { limits });
+  if (!CHECKED_KINDS.includes(kind)) return;
+  const [name] = KIND_IMAGES[kind] as [string];
+  const file = openFits(path, { limits });
+  try {
+    const { data, shape } = file.readImage(name);
+    const [rows = 0, cols = 0] = shape;
+    if (!(data instanceof Float32Array)) return;
+    await refuseCopy({ kind, identity: { tele, chip }, name, data, rows, cols }, directories, { limits });
+  } finally {
+    file.close();
   }
 }

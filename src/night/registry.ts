@@ -10,6 +10,7 @@ import type { CalibrationRule, Instrument } from '../core/product.js';
 import type { FitsLimits } from '../fits/index.js';
 import { apogee } from '../instruments/apogee/index.js';
 import { openStore } from '../store/index.js';
+import { refuseCopiedFile } from './copies.js';
 import { type Failure, toFailure } from './failure.js';
 import { frameOf } from './frame.js';
 import { selectRawFiles } from './select.js';
@@ -38,12 +39,16 @@ export interface AddOutcome {
   readonly failure?: Failure;
 }
 
-/** Registers files; one that is refused does not stop the others. Makes the database where there is none. */
+/**
+ * Registers files; one that is refused does not stop the others. Makes the database where there is none. A gain or read-noise
+ * map that is another detector's is refused.
+ */
 export function addCalibrations(files: readonly string[], place: RegistryPlace): Promise<AddOutcome[]> {
   return using(place, true, async (registry) => {
     const outcomes: AddOutcome[] = [];
     for (const file of files) {
       try {
+        await refuseCopiedFile(file, [place.directory]);
         outcomes.push({ file, ...(await registry.add(file)) });
       } catch (error) {
         outcomes.push({ file, status: 'failed', failure: toFailure(error) });

@@ -78,6 +78,18 @@ describe('calib add and list', () => {
     expect(run('add', good).code).toBe(2);
     expect(run('list', join(base, 'nowhere')).code).toBe(21);
   });
+
+  it("refuses a gain map that is another detector's", async () => {
+    // The same pixels under the name of chip b: what befell LCO for 15 months.
+    const copied = run('add', await make({ kind: 'gain', chip: 'b' }), '-o', calib);
+    expect(copied.code).toBe(22);
+    expect(copied.reply.outcomes[0].failure.message).toBe(
+      '100.00 % of the pixels of GAIN of apo chip b are those of gain-apo-a-1.fits, the gain of apo chip a: two detectors are never so alike',
+    );
+    // A level may well be that of another detector.
+    const level = await make({ kind: 'saturation', chip: 'b' });
+    expect(run('add', level, join(made, 'saturation-apo-a-1.fits'), '-o', join(base, 'elsewhere')).code).toBe(0);
+  });
 });
 
 describe('calib explain', () => {
