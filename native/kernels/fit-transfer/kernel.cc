@@ -156,13 +156,15 @@ class Fitter {
     const MD noisy = t[6] > 0 ? hn::And(measured, above) : no;
     Flag(kNoiseDq, row, x, count, science, plausible, noisy);
 
+    // Its error knows the noise of pixels like this one, not what chance made of it: that would pick the quiet ones.
+    const VD v1 = hn::IfThenElse(alike, hn::Max(hn::Max(drawn, hn::Mul(set(0.25), v0)), set(1e-6)), safe);
     const VD rate = hn::Sub(flat[2].rate, dark[2].rate), scale = set(t[3]);
     MD lit = hn::And(hn::And(science, hn::Gt(rate, zero)), hn::And(dark[2].any, flat[2].any));
     const VD safeRate = hn::IfThenElse(lit, rate, one);
     const VD own = hn::Div(hn::Mul(scale, hn::Sub(flat[2].variance, dark[2].variance)), safeRate);
     const VD perRate = hn::Div(scale, safeRate);
-    const VD error = hn::Mul(hn::Mul(perRate, perRate), hn::Add(ErrorSquared(d, photonsOf(flat[2]), safe, flat[2].n),
-                                                                ErrorSquared(d, darkPhotons, safe, dark[2].n)));
+    const VD error = hn::Mul(hn::Mul(perRate, perRate), hn::Add(ErrorSquared(d, photonsOf(flat[2]), v1, flat[2].n),
+                                                                ErrorSquared(d, darkPhotons, v1, dark[2].n)));
     if (t[0] != 0) lit = hn::And(lit, hn::Lt(error, hn::Mul(h, h)));
     add(19, lit, one);
     const VD away = hn::Sub(own, h), t2 = set(t[1]);
@@ -172,8 +174,8 @@ class Fitter {
     for (int i = 0; i < 2; i++) {
       dv[i] = hn::Sub(flat[i].variance, dark[i].variance);
       dr[i] = hn::Sub(flat[i].rate, dark[i].rate);
-      variance[i] = hn::Add(ErrorSquared(d, photonsOf(flat[i]), safe, flat[i].n),
-                            ErrorSquared(d, photonsOf(dark[i]), safe, dark[i].n));
+      variance[i] = hn::Add(ErrorSquared(d, photonsOf(flat[i]), v1, flat[i].n),
+                            ErrorSquared(d, photonsOf(dark[i]), v1, dark[i].n));
       counts = hn::And(hn::And(counts, hn::Gt(dr[i], zero)), hn::And(dark[i].any, flat[i].any));
       const VD safeHalf = hn::IfThenElse(hn::Gt(dr[i], zero), dr[i], one);
       centred[i] = hn::Sub(hn::Div(dv[i], safeHalf), set(t[4 + i]));

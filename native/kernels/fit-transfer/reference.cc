@@ -91,15 +91,16 @@ Status Reference(const KernelCall& call) {
         const bool noisy = measured && v0 > 0 && v > v0 && (v - v0) * (v - v0) > params.noisy * params.noisy * bound;
         flag(kNoiseDq, row, x, reference | (plausible ? 0 : dq::kNoCalibration) | (noisy ? dq::kNoisy : 0));
 
-        // Gain
+        // Gain. Its error knows the noise of pixels like this one, not what chance made of it: that would pick the quiet ones.
+        const double v1 = alike ? std::max({drawn, 0.25 * v0, 1e-6}) : safe;
         const double rate = f[2].rate - d[2].rate;
         const double photons = h * std::max(f[2].rate, 0.0);
         double own = 0, error = 0;
         bool lit = !isReference && d[2].n > 0 && f[2].n > 0 && rate > 0;
         if (lit) {
           own = t[3] * (f[2].variance - d[2].variance) / rate;
-          error = t[3] * t[3] * (ErrorSquared(photons, safe, f[2].n) + ErrorSquared(darkPhotons, safe, d[2].n)) /
-                  (rate * rate);
+          error =
+              t[3] * t[3] * (ErrorSquared(photons, v1, f[2].n) + ErrorSquared(darkPhotons, v1, d[2].n)) / (rate * rate);
           lit = h == 0 || error < h * h;
         }
         out[19] += lit ? 1 : 0;
@@ -111,8 +112,8 @@ Status Reference(const KernelCall& call) {
           dr[i] = f[i].rate - d[i].rate;
           counts = counts && d[i].n > 0 && f[i].n > 0 && dr[i] > 0;
           if (!counts) break;
-          variance[i] = ErrorSquared(h * std::max(f[i].rate, 0.0), safe, f[i].n) +
-                        ErrorSquared(h * std::max(d[i].rate, 0.0), safe, d[i].n);
+          variance[i] = ErrorSquared(h * std::max(f[i].rate, 0.0), v1, f[i].n) +
+                        ErrorSquared(h * std::max(d[i].rate, 0.0), v1, d[i].n);
           centred[i] = dv[i] / dr[i] - t[4 + i];
           const double e = variance[i] / (dr[i] * dr[i]);
           counts = h == 0 || (e < h * h && centred[i] * centred[i] <= clip2 * (e + t[1]));
