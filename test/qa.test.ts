@@ -253,6 +253,11 @@ describe('calib build', () => {
     const history = header.cards.filter(({ keyword }) => keyword === 'HISTORY').map(({ comment }) => comment);
     expect(history.join('\n')).toContain('warn: median error of the dark rate');
     expect(existsSync(at(`calib/${dark.facts.page}`))).toBe(true);
+    // A remark longer than a card comes back in one piece, and verdicts are not said twice.
+    const said = /^what came before apR-a-52950002.apz is not known: light may persist in it$/;
+    const again = run(['calib', 'qa', dark.file, '--json']).json.pages[0];
+    expect(again.remarks).toEqual([expect.stringMatching(said)]);
+    expect(again.reasons).toEqual(dark.remarks.filter((remark: string) => remark.startsWith('warn: ')));
     expect(JSON.parse(readFileSync(at(`calib/${dark.facts.page}`.replace('.html', '.json')), 'utf8')).grade).toBe(
       'warn',
     );

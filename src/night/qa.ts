@@ -6,7 +6,7 @@ import { InputError, RamplineError, UsageError } from '../core/errors.js';
 import { DQ_BITS } from '../core/generated/dq.js';
 import { isoFromMjd } from '../core/time.js';
 import { type CardInput, type FitsLimits, type HduInput, openFits } from '../fits/index.js';
-import { type Assessment, assessCalibration, type Check } from '../stages/qa/assess.js';
+import { type Assessment, assessCalibration, type Check, worse } from '../stages/qa/assess.js';
 import { bitColour } from '../stages/qa/colours.js';
 import { type CalibrationComparison, compareCalibrations, isDetectorMap } from '../stages/qa/compare.js';
 import { type CalibrationMaps, type MapsIdentity, mapsOfFile, mapsOfHdus, maskOfFile } from '../stages/qa/maps.js';
@@ -43,6 +43,28 @@ type Subject = Pick<
   CalibrationRecord,
   'kind' | 'instrument' | 'tele' | 'chip' | 'serial' | 'readMode' | 'dataFrom' | 'validFrom'
 >;
+
+/**
+ * What the builder had to say of a calibration: HISTORY of its primary header, without verdicts of this page. Cards of 72
+ * characters go on in the next; a blank at the end of one is lost in the file.
+ */
+function builderRemarks(path: string, limits: Partial<FitsLimits>): string[] {
+  const file = openFits(path, { limits });
+  const remarks: string[] = [];
+  let open = false;
+  try {
+    for (const { keyword, comment } of file.hdu(0).header.cards) {
+      if (keyword !== 'HISTORY') continue;
+      if (open) remarks.push(`${remarks.pop()}${comment}`);
+      else remarks.push(comment);
+      open = comment.length >= 71;
+      if (comment.length === 71) remarks.push(`${remarks.pop()} `);
+    }
+  } finally {
+    file.close();
+  }
+  return remarks.map((remark) => remark.trim()).filter((remark) => remark !== '' && !/^(warn|fail): /.test(remark));
+}
 
 async function surveyOf(directory: string): Promise<Survey> {
   const registry = await openRegistry(directory);
@@ -151,8 +173,12 @@ export interface QaOutcome {
   readonly kind: CalibrationKind;
   readonly tele: string;
   readonly chip: string;
+  /** The worse of the verdict on the numbers and of the grade in the file. */
   readonly grade: Grade;
+  /** Of the verdict on the numbers. */
   readonly reasons: readonly string[];
+  /** Of the builder, as the file keeps them. */
+  readonly remarks: readonly string[];
   readonly checks: readonly Check[];
   /** The calibration before, '' where there is none. */
   readonly previous: string;
@@ -196,7 +222,12 @@ function withoutPixels(found: CalibrationComparison): Omit<CalibrationComparison
   return { kind, tele, chip, sigmas, pixels, images, bits };
 }
 
-function documentOf(record: CalibrationRecord, found: Assessment, previous: Previous): unknown {
+function documentOf(
+  record: CalibrationRecord,
+  found: Assessment,
+  remarks: readonly string[],
+  previous: Previous,
+): unknown {
   const { kind, tele, chip, sha256 } = record;
   const images = found.images.map(
     ({ name, unit, level, error, invalidPercent, badPercent, amplifiers, amplifierStep, largeScale }) => ({
@@ -218,8 +249,11 @@ function documentOf(record: CalibrationRecord, found: Assessment, previous: Prev
     kind,
     tele,
     chip,
-    grade: found.grade,
+    grade: worse(found.grade, record.grade),
+    verdict: found.grade,
     reasons: reasonsOf(found),
+    gradeInFile: record.grade,
+    remarks,
     checks: found.checks,
     numbers: found.numbers,
     pixels: found.pixels,
@@ -240,6 +274,7 @@ export async function writeQa(path: string, options: QaOptions = {}): Promise<Qa
   const { limits = {} } = options;
   const record = await readCalibrationRecord(path, { limits });
   const maps = readMaps(path, limits);
+  const remarks = builderRemarks(path, limits);
   const geometry = geometryOf(maps.instrument);
   let previous: Previous;
   if (options.previous === undefined) {
@@ -260,6 +295,8 @@ export async function writeQa(path: string, options: QaOptions = {}): Promise<Qa
     name: basename(path),
     maps,
     assessment: found,
+    grade: worse(found.grade, record.grade),
+    remarks,
     facts: factsOf(record),
     inputs: record.inputs
       .filter(({ used }) => used !== false)
@@ -267,7 +304,7 @@ export async function writeQa(path: string, options: QaOptions = {}): Promise<Qa
     previousName: previous.words,
   });
   await store.writeFile(`${name}.html`, page);
-  await store.writeJson(`${name}.json`, documentOf(record, found, previous));
+  await store.writeJson(`${name}.json`, documentOf(record, found, remarks, previous));
   let picture = '';
   const [measures] = found.images;
   if (isDetectorMap(maps.kind) && measures !== undefined) {
@@ -281,8 +318,9 @@ export async function writeQa(path: string, options: QaOptions = {}): Promise<Qa
     kind: maps.kind,
     tele: maps.tele,
     chip: maps.chip,
-    grade: found.grade,
+    grade: worse(found.grade, record.grade),
     reasons: reasonsOf(found),
+    remarks,
     checks: found.checks,
     previous: previous.file ?? '',
     page: store.pathOf(`${name}.html`),

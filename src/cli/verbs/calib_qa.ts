@@ -43,8 +43,8 @@ export function defineCalibQa(calib: Command, define: Define): void {
         previous || '-',
         page,
       ]);
-      const reasons = pages.flatMap(({ kind, tele, chip, reasons: why }) =>
-        why.map((reason) => `${kind} ${tele} ${chip}: ${reason}`),
+      const reasons = pages.flatMap(({ kind, tele, chip, reasons: why, remarks }) =>
+        [...why, ...remarks].map((reason) => `${kind} ${tele} ${chip}: ${reason}`),
       );
       return {
         json: { pages },

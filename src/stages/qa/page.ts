@@ -1,5 +1,5 @@
 /** The page of a calibration: one HTML file that needs nothing else, for a phone, a desktop and paper. */
-import { KIND_IMAGES } from '../../calib/product.js';
+import { type Grade, KIND_IMAGES } from '../../calib/product.js';
 import { DQ_BITS } from '../../core/generated/dq.js';
 import type { Assessment, Check, ImageMeasures } from './assess.js';
 import { bitColour, LINE_COLOURS } from './colours.js';
@@ -14,6 +14,10 @@ export interface PageInput {
   readonly name: string;
   readonly maps: CalibrationMaps;
   readonly assessment: Assessment;
+  /** The worse of the verdict and of the grade in the file. */
+  readonly grade: Grade;
+  /** What the builder had to say. */
+  readonly remarks: readonly string[];
   /** Lines of the head: [label, value]. */
   readonly facts: readonly (readonly [string, string])[];
   /** What it was made of: [role, name, sha256]. */
@@ -482,6 +486,10 @@ export async function qaPage(input: PageInput): Promise<string> {
     troubles.length === 0
       ? `<p>Within their limits: ${assessment.checks.length - unmeasured} of ${assessment.checks.length} numbers; not measured: ${unmeasured}.</p>`
       : `<ul>${troubles.map(({ verdict, reason }) => `<li>${badge(verdict)} ${text(reason)}</li>`).join('')}</ul>`;
+  const said =
+    input.remarks.length === 0
+      ? ''
+      : `<p>Remarks of the builder:</p><ul>${input.remarks.map((remark) => `<li>${text(remark)}</li>`).join('')}</ul>`;
   const sections: string[] = [];
   for (const image of KIND_IMAGES[kind]) {
     const measures = assessment.images.find((one) => one.name === image) as ImageMeasures;
@@ -494,7 +502,7 @@ export async function qaPage(input: PageInput): Promise<string> {
       await previousSection(maps, input.previousName, assessment.previous),
     );
   }
-  const head = `<h1>${text(kind)} ${text(tele)} ${text(chip)} ${badge(assessment.grade)}</h1><p class="soft">${text(name)}</p>`;
+  const head = `<h1>${text(kind)} ${text(tele)} ${text(chip)} ${badge(input.grade)}</h1><p class="soft">${text(name)}</p>`;
   const list = `<dl>${facts.map(([label, value]) => `<dt>${text(label)}</dt><dd>${text(value)}</dd>`).join('')}</dl>`;
   const sources =
     inputs.length === 0
@@ -509,6 +517,6 @@ export async function qaPage(input: PageInput): Promise<string> {
         )}</details>`;
   return htmlDocument(
     `QA of ${name}`,
-    `<header>${head}${why}${list}${sources}</header><main><h2>Verdicts</h2>${checksSection(assessment)}${sections.join('')}</main>`,
+    `<header>${head}${why}${said}${list}${sources}</header><main><h2>Verdicts</h2>${checksSection(assessment)}${sections.join('')}</main>`,
   );
 }

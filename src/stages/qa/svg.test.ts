@@ -8,12 +8,13 @@ describe('plots', () => {
     expect(ticks(60000.2, 60003.9, 4)).toEqual([60001, 60002, 60003]);
   });
   it('writes numbers in few characters', () => {
-    expect([0, 1, 0.07068, 57000, 123456, 6e-7, -1.5e-12].map(shortNumber)).toEqual([
+    expect([0, 1, 0.07068, 65535, 65535.4, 1234567, 6e-7, -1.5e-12].map(shortNumber)).toEqual([
       '0',
       '1',
       '0.07068',
-      '57000',
-      '1.23e5',
+      '65535',
+      '65540',
+      '1.23e6',
       '6e-7',
       '-1.5e-12',
     ]);

@@ -50,6 +50,7 @@ export function escapeMarkup(text: string): string {
 export function shortNumber(value: number): string {
   if (value === 0) return '0';
   const size = Math.abs(value);
+  if (Number.isInteger(value) && size < 1e6) return String(value);
   if (size >= 1e5 || size < 1e-3)
     return value
       .toExponential(2)
