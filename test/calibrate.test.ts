@@ -263,9 +263,91 @@ describe('rampline calibrate', () => {
     expect(run('ramp', input, '-o', join(base, 'no'), '--previous', flat).code).toBe(2);
   });
 
+  it('interpolates between the darks before and after, with the error of both', async () => {
+    const directory = join(base, 'between');
+    cpSync(calib, directory, { recursive: true });
+    const original = calibration('dark', directory);
+    const [rate, error] = [image(original, 'RATE'), image(original, 'ERR')];
+    const dq = image(original, 'DQ') as unknown as Uint32Array;
+    rmSync(original);
+    rmSync(`${original}.manifest.json`);
+    const shape = [ROWS, COLS];
+    // The frame begins at 60857.0069: a third of the way from the end of one window to the begin of the other.
+    const frame = 60857 + 600 / 86_400;
+    const store = await api.openStore(directory);
+    for (const [name, factor, window] of [
+      ['dark-apo-b-before.fits', 1, { validTo: frame - 10 }],
+      ['dark-apo-b-after.fits', 4, { validFrom: frame + 20 }],
+    ] as const) {
+      const header = api.calibrationCards({
+        kind: 'dark',
+        instrument: 'apogee',
+        tele: 'apo',
+        chip: 'b',
+        ...window,
+        grade: 'pass',
+        inputs: 1,
+        software: 'a test',
+        kernels: {},
+      });
+      const hdus = [
+        { header: [...header, ['READTIME', 10.647] as const] },
+        { name: 'RATE', data: rate.map((v) => factor * v), shape },
+        { name: 'ERR', data: error.map((v) => factor * v + 0.1), shape },
+        { name: 'DQ', data: dq, shape },
+      ];
+      await store.writeFile(name, Buffer.concat(api.encodeFits(hdus)));
+    }
+    const between = open(reduce('calibrate', 'between-out', '--calib', directory).product);
+    const plain = open(reduce('ramp', 'plain', '--calib', calib).product);
+    const [flat, flatError] = [image(calibration('flat'), 'FLAT'), image(calibration('flat'), 'ERR')];
+    let worst = 0;
+    for (const i of sensitive()) {
+      if ((between.dq[i]! & (api.DQ.NO_CALIBRATION | api.DQ.NO_DATA)) !== 0) continue;
+      const dark = (2 / 3) * rate[i]! + (1 / 3) * 4 * rate[i]!;
+      const darkError = Math.hypot((2 / 3) * (error[i]! + 0.1), (1 / 3) * (4 * error[i]! + 0.1));
+      const value = (plain.sci[i]! - dark) / flat[i]!;
+      const sigma = Math.hypot(Math.hypot(plain.err[i]!, darkError) / flat[i]!, (value * flatError[i]!) / flat[i]!);
+      worst = Math.max(
+        worst,
+        Math.abs(between.sci[i]! - value) / (Math.abs(value) + sigma),
+        Math.abs(between.err[i]! / sigma - 1),
+      );
+    }
+    expect(worst).toBeLessThan(2e-5);
+    const used = between.provenance.filter(({ role, used: yes }) => role === 'dark' && yes);
+    expect(used.map(({ name }) => name).sort()).toEqual(['dark-apo-b-after.fits', 'dark-apo-b-before.fits']);
+    expect(used.map(({ why }) => /weight 0\.(\d+)/.exec(why)?.[1]?.slice(0, 2)).sort()).toEqual(['33', '66']);
+  });
+
   it('passes fitsverify', (ctx) => {
     if (!hasProgram('fitsverify')) ctx.skip('fitsverify is not installed');
     const { product } = reduce('calibrate', 'one', '--calib', calib);
     expect(spawnSync('fitsverify', ['-q', product], { encoding: 'utf8' }).stdout).toMatch(/^verification OK/);
   });
+});
+
+it('every bit of the upstream mask has its place', () => {
+  // pix_bitmask of ApogeeReduction.jl, bits 0 to 14, and those that it calls bad (24566) but for the border's own.
+  const places = [
+    'REFERENCE_ARRAY',
+    'REFERENCE_PIXEL',
+    'BAD_REFERENCE',
+    'NO_DARK',
+    'NEGATIVE_DARK',
+    'HOT',
+    'LOW_FLAT',
+    'JUMP',
+    'JUMPS',
+    'BAD_CHI2',
+    'EXTRACTION_FAILED',
+    'NO_GOOD_PIXELS',
+    'WIDE_WINDOW',
+    'PARTLY_SATURATED',
+    'SATURATED',
+  ];
+  expect(api.DQ_BITS.slice(0, 15).map(({ name }) => name)).toEqual(places);
+  expect(api.DQ_BITS.map(({ bit }) => bit)).toEqual(api.DQ_BITS.map((_, i) => i));
+  const bad = api.DQ_BITS.slice(0, 15).reduce((mask, { bit, bad: isBad }) => mask | (isBad ? 1 << bit : 0), 0);
+  expect(bad).toBe(24566);
 });
