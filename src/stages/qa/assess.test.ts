@@ -110,6 +110,17 @@ describe('assessCalibration', () => {
     expect(found.images[0]?.amplifiers.map(({ median }) => Math.round(100 * median))).toEqual([5, 5, 75, 5]);
   });
 
+  it('keeps a region in the profiles that is no outlier, and leaves out single hot pixels', async () => {
+    const region: Pixel = (i, noise) => dark(i, noise) + (i % COLS >= 100 && i % COLS < 120 ? 1 : 0);
+    const found = await assessCalibration(
+      maps('dark', 'RATE', (i, noise) => region(i, noise) + (i % 997 === 0 ? 500 : 0)),
+      GEOMETRY,
+    );
+    const profile = found.images[0]?.columnProfile as Float64Array;
+    expect(profile[110 - 4]).toBeCloseTo(1.05, 2);
+    expect(profile[50 - 4]).toBeCloseTo(0.05, 2);
+  });
+
   it('fails a map without a single value instead of passing it for want of numbers', async () => {
     const found = await assessCalibration(
       maps('dark', 'RATE', () => Number.NaN),

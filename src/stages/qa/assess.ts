@@ -104,10 +104,19 @@ const HISTOGRAM = 12;
 
 const isBorderBit = (name: string) => name === 'REFERENCE_PIXEL' || name === 'REFERENCE_ARRAY';
 
-/** A range around the median; where quartiles coincide, that of a sample; never empty. */
+/** What more pixels than this have on one side is a feature, such as a region that persists, and no outlier. */
+const FEATURE = 0.015;
+
+/** A range around the median, twice as far as features reach; where quartiles coincide, that of a sample; never empty. */
 function around(level: Level, sample: Float32Array, width: number): Between {
   const half = width * level.scatter;
-  if (half > 0) return { low: level.median - half, high: level.median + half };
+  if (half > 0) {
+    const side = (edge: number) => (Math.abs(edge - level.median) > half ? 2 * Math.abs(edge - level.median) : half);
+    return {
+      low: level.median - side(quantile(sample, FEATURE)),
+      high: level.median + side(quantile(sample, 1 - FEATURE)),
+    };
+  }
   const [low, high] = [quantile(sample, 0.001), quantile(sample, 0.999)];
   if (high > low) return { low: low - 0.05 * (high - low), high: high + 0.05 * (high - low) };
   const centre = Number.isFinite(level.median) ? level.median : 0;

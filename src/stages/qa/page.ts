@@ -120,8 +120,10 @@ function colourBar({ low, high }: Limits, { stops, softening }: MapStyle, unit: 
   return `<svg class="bar" viewBox="0 0 440 54" role="img" aria-label="colours from ${number(low)} to ${number(high)} ${text(unit)}"><defs><linearGradient id="${id}">${colours.join('')}</linearGradient></defs><rect class="frame" x="${left}" y="4" width="${right_ - left}" height="12" style="fill:url(#${id});opacity:1"/>${labels.join('')}<text x="220" y="50" text-anchor="middle">${text(unit === '' ? 'no unit' : unit)}</text></svg>`;
 }
 
-/** Within so many times the scatter of a picture's pixels around their median a picture shows all there is to see. */
+/** Within so many times the scatter of a picture's pixels around their median a picture shows all there is to see, */
 const SHOWN_SIGMA = 5;
+/** but for features: what more of them than this have. With 0.3 % of hot pixels a twentieth of the dots is bright. */
+const SHOWN_SHARE = 0.07;
 
 /** Limits of a picture: around the median of a sample, but no wider than it is; those of the profiles for a constant. */
 export function pictureLimits(pixels: Float32Array, { limits }: Pick<ImageMeasures, 'limits'>): Limits {
@@ -130,7 +132,9 @@ export function pictureLimits(pixels: Float32Array, { limits }: Pick<ImageMeasur
   const [least, most] = [quantile(sample, 0.002), quantile(sample, 0.998)];
   if (!(most > least)) return limits;
   if (!(sigma > 0)) return { low: least, high: most };
-  return { low: Math.max(least, centre - SHOWN_SIGMA * sigma), high: Math.min(most, centre + SHOWN_SIGMA * sigma) };
+  const low = Math.min(centre - SHOWN_SIGMA * sigma, quantile(sample, SHOWN_SHARE));
+  const high = Math.max(centre + SHOWN_SIGMA * sigma, quantile(sample, 1 - SHOWN_SHARE));
+  return { low: Math.max(least, low), high: Math.min(most, high) };
 }
 
 async function smaller(data: Float32Array, rows: number, cols: number) {
