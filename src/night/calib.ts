@@ -11,6 +11,7 @@ import { checkParams, kernelNamed } from '../engine/index.js';
 import { type CardInput, encodeFits, type FitsLimits, type HduInput, openFits } from '../fits/index.js';
 import { apogee } from '../instruments/apogee/index.js';
 import { worse } from '../stages/qa/assess.js';
+import { thresholdsHash } from '../stages/qa/thresholds.js';
 import { dqTable, rampChainDescription, rampLayout } from '../stages/ramp/index.js';
 import { hashFile, openStore, type ProductRecord, productKey, type Source } from '../store/index.js';
 import type { BuildInput, BuiltCalibration, CalibrationBuilder } from './builders/builder.js';
@@ -209,6 +210,8 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
       parameters: {
         ...values,
         kernels: kernelParams as Record<string, Record<string, number>>,
+        // The grade is part of the product, and these decide it.
+        limits: thresholdsHash(),
         ...(validFrom !== undefined && { validFrom }),
         ...(validTo !== undefined && { validTo }),
       },
@@ -267,7 +270,8 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
           ...one.cards,
           ...remarks.map((remark): CardInput => ['HISTORY', remark]),
         ];
-        const provenance = provenanceTable([...inputs.map(({ source }) => source), ...corrections]);
+        const made = [...inputs.map(({ source }) => source), ...corrections];
+        const provenance = provenanceTable([...made, ...verdict.compared]);
         const hdus: HduInput[] = [{ header }, ...one.hdus, dqTable(), provenance];
         await store.writeProduct(name, encodeFits(hdus), record(kind));
         const { page } = await writeQa(store.pathOf(name), { limits: request.limits ?? {} });

@@ -4,6 +4,7 @@ import { type CalibrationKind, type CalibrationRecord, type Grade, readCalibrati
 import { openRegistry, type Survey } from '../calib/registry.js';
 import { InputError, RamplineError, UsageError } from '../core/errors.js';
 import { DQ_BITS } from '../core/generated/dq.js';
+import type { ProvenanceEntry } from '../core/product.js';
 import { isoFromMjd } from '../core/time.js';
 import { type CardInput, type FitsLimits, type HduInput, openFits } from '../fits/index.js';
 import { type Assessment, assessCalibration, type Check, worse } from '../stages/qa/assess.js';
@@ -140,6 +141,8 @@ export function reasonsOf({ checks }: Pick<Assessment, 'checks'>): string[] {
 export interface BuiltVerdict {
   readonly grade: Grade;
   readonly reasons: readonly string[];
+  /** The calibration that it was compared with, for PROVENANCE: it went into the grade, not into the pixels. */
+  readonly compared: readonly ProvenanceEntry[];
 }
 
 /**
@@ -157,7 +160,13 @@ export async function assessBuilt(
   const maps = mapsOfHdus(who, hdus, cards);
   const previous = await readPrevious({ ...who, serial, readMode, dataFrom: time }, maps, directory, '', limits);
   const found = await assessCalibration(maps, geometryOf(who.instrument), previous.maps);
-  return { grade: found.grade, reasons: reasonsOf(found) };
+  const { file, sha256 = '' } = previous;
+  const why = 'the one before: compared with for the grade';
+  return {
+    grade: found.grade,
+    reasons: reasonsOf(found),
+    compared: file === undefined ? [] : [{ role: who.kind, name: file, sha256, why, used: false }],
+  };
 }
 
 export interface QaOptions {

@@ -1,4 +1,5 @@
 /** Limits of quality, from data/qa.json. */
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CALIBRATION_KINDS, type CalibrationKind } from '../../calib/product.js';
@@ -30,10 +31,16 @@ export interface Threshold {
 }
 
 let loaded: readonly Threshold[] | undefined;
+const textOf = () => readFileSync(join(packageRoot(), 'data', 'qa.json'), 'utf8');
+
+/** What the grade of a calibration depends on besides its pixels: part of the keys of built products. */
+export function thresholdsHash(): string {
+  return createHash('sha256').update(textOf()).digest('hex');
+}
 
 /** All limits. The file is part of the package: what is wrong with it is a bug and throws as such. */
 export function thresholds(): readonly Threshold[] {
-  loaded ??= parseThresholds(readFileSync(join(packageRoot(), 'data', 'qa.json'), 'utf8'));
+  loaded ??= parseThresholds(textOf());
   return loaded;
 }
 
