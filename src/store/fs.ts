@@ -5,6 +5,7 @@
  */
 import type { BigIntStats, Dirent } from 'node:fs';
 import { type FileHandle, link, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { InputError, RamplineError, StorageError } from '../core/errors.js';
 
 /** What the store asks of a file system. Every call may reject with a Node errno error; none is retried. */
@@ -29,6 +30,31 @@ export interface StoreFs {
   mkdir(path: string): Promise<string | undefined>;
 }
 
+/**
+ * Makes a directory and those above it that are missing; returns the first that was made. Node's own recursive mkdir never
+ * comes back where the system says ENOENT for ever, as /proc does (Node 20).
+ */
+async function makeDirectories(path: string): Promise<string | undefined> {
+  const make = async (): Promise<string | undefined> => {
+    try {
+      await mkdir(path);
+      return path;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || !(await stat(path)).isDirectory()) throw error;
+      return undefined;
+    }
+  };
+  try {
+    return await make();
+  } catch (error) {
+    const above = dirname(path);
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || above === path) throw error;
+    const first = await makeDirectories(above);
+    const own = await make();
+    return first ?? own;
+  }
+}
+
 /** The real file system. */
 export const nodeFs: StoreFs = {
   open: (path, flags) => open(path, flags, 0o666),
@@ -42,7 +68,7 @@ export const nodeFs: StoreFs = {
   unlink: (path) => unlink(path),
   stat: (path) => stat(path, { bigint: true }),
   readdir: (path) => readdir(path, { withFileTypes: true }),
-  mkdir: (path) => mkdir(path, { recursive: true }),
+  mkdir: makeDirectories,
 };
 
 /** What an operator can act on. An errno that is not listed is reported with the system's own words. */

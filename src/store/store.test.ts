@@ -644,6 +644,10 @@ describe('leftovers of dead writers', () => {
 
 const NEW = noise(2_100_000, 3);
 
+it('says that a directory cannot be made where the system never has it, and does not try for ever', async () => {
+  await expect(openStore('/proc/rampline/none')).rejects.toMatchObject({ class: 'storage' });
+});
+
 /** Calls that change something or that a verdict rests on, each of which is made to fail. */
 const CALLS = ['mkdir', 'readdir', 'open', 'write', 'fsync', 'fstat', 'read', 'close', 'rename', 'unlink'] as const;
 
