@@ -274,10 +274,13 @@ describe('rampline calibrate', () => {
     const shape = [ROWS, COLS];
     // The frame begins at 60857.0069: a third of the way from the end of one window to the begin of the other.
     const frame = 60857 + 600 / 86_400;
-    const store = await api.openStore(directory);
-    for (const [name, factor, window] of [
-      ['dark-apo-b-before.fits', 1, { validTo: frame - 10 }],
-      ['dark-apo-b-after.fits', 4, { validFrom: frame + 20 }],
+    const other = join(base, 'other-reads');
+    cpSync(directory, other, { recursive: true });
+    for (const [place, name, factor, window, readTime] of [
+      [directory, 'dark-apo-b-before.fits', 1, { validTo: frame - 10 }, 10.647],
+      [directory, 'dark-apo-b-after.fits', 4, { validFrom: frame + 20 }, 10.647],
+      [other, 'dark-apo-b-before.fits', 1, { validTo: frame - 10 }, 10.647],
+      [other, 'dark-apo-b-after.fits', 4, { validFrom: frame + 20 }, 21.294],
     ] as const) {
       const header = api.calibrationCards({
         kind: 'dark',
@@ -291,13 +294,18 @@ describe('rampline calibrate', () => {
         kernels: {},
       });
       const hdus = [
-        { header: [...header, ['READTIME', 10.647] as const] },
+        { header: [...header, ['READTIME', readTime] as const] },
         { name: 'RATE', data: rate.map((v) => factor * v), shape },
         { name: 'ERR', data: error.map((v) => factor * v + 0.1), shape },
         { name: 'DQ', data: dq, shape },
       ];
-      await store.writeFile(name, Buffer.concat(api.encodeFits(hdus)));
+      await (await api.openStore(place)).writeFile(name, Buffer.concat(api.encodeFits(hdus)));
     }
+    const refused = run('calibrate', join(raw, 'apR-b-52950001.apz'), '-o', join(base, 'no'), '--calib', other);
+    expect(refused.code).toBe(22);
+    expect(refused.reply.outcomes[0].failure.message).toBe(
+      'darks of different read times cannot be interpolated: READTIME 10.647 s and 21.294 s',
+    );
     const between = open(reduce('calibrate', 'between-out', '--calib', directory).product);
     const plain = open(reduce('ramp', 'plain', '--calib', calib).product);
     const [flat, flatError] = [image(calibration('flat'), 'FLAT'), image(calibration('flat'), 'ERR')];

@@ -1,4 +1,5 @@
 /** The calibrations of 2-D rates: dark and flat, and where there is one the persistence of the detector. */
+import { CalibrationError } from '../core/errors.js';
 import type { Identity, Instrument } from '../core/product.js';
 import { type CalibrationFile, type CalibrationMap, type ChosenFile, loadCalibration } from './load.js';
 
@@ -27,7 +28,7 @@ export interface RateCalibrations {
 /**
  * Loads what 2-D calibration needs.
  * @param chosen files by kind, dark and flat among them
- * @throws CalibrationError for a file that changed, or of another detector, kind or size; InputError for one that is damaged
+ * @throws CalibrationError for a file that changed, or of another detector, kind or size, or darks of two read times; InputError for one that is damaged
  */
 export async function loadRateCalibrations(
   chosen: readonly ChosenFile[],
@@ -55,10 +56,17 @@ export async function loadRateCalibrations(
       : { maps: [first as RateMap, second], fraction: later?.weight ?? 0 };
   };
   const darks = await filesOf('dark');
+  const [readSeconds, other = readSeconds] = darks.map((file) => file.positive('READTIME')) as [number, number?];
+  if (other !== readSeconds) {
+    throw new CalibrationError(
+      `darks of different read times cannot be interpolated: READTIME ${readSeconds} s and ${other} s`,
+      { file: chosen.filter(({ kind }) => kind === 'dark')[1]?.path },
+    );
+  }
   const flats = await filesOf('flat');
   const [persistence] = await filesOf('persistence');
   return {
-    dark: { ...maps('dark', darks, 'RATE'), readSeconds: (darks[0] as CalibrationFile).positive('READTIME') },
+    dark: { ...maps('dark', darks, 'RATE'), readSeconds },
     flat: maps('flat', flats, 'FLAT'),
     ...(persistence && {
       persistence: {

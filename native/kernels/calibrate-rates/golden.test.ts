@@ -50,6 +50,7 @@ it('calibrate-rates flags what has no calibration and leaves the correction out'
     [11, 3, 0, 1, 4, 0, -0.25, 0, 0, 0],
     [11, 3, 0, 1, 4, 0, 0, 0, 0, 0],
     [11, 3, 0, 1, 4, 0, 1e-45, 0, 0, 0],
+    [11, 3, 0, 1, 4, 0, Number.POSITIVE_INFINITY, 0, 0, 0],
     [11, 3, DQ.REFERENCE_PIXEL, none, none, DQ.HOT, none, none, DQ.LOW_FLAT, 9],
     [0, 0, DQ.NO_DATA, 1, 4, DQ.HOT, 0.5, 0.1, DQ.LOW_FLAT, 0],
   ]);
@@ -58,6 +59,7 @@ it('calibrate-rates flags what has no calibration and leaves the correction out'
   expect(made).toEqual([
     noDark,
     noDark,
+    noFlat,
     noFlat,
     noFlat,
     noFlat,

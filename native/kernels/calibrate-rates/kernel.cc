@@ -48,8 +48,8 @@ HWY_INLINE void Pixels(D d, const Row& p, int64_t x, const Params& params) {
   const auto response = hn::Div(r, flat);
   const auto g = hn::Mul(response, flatError);
   const auto spread = hn::Div(hn::Sqrt(hn::Add(variance, hn::Mul(g, g))), flat);
-  const auto hasFlat =
-      hn::And(hn::And(hn::Gt(flat, zero), hn::Ge(flatError, zero)), hn::And(finite(response), finite(spread)));
+  const auto hasFlat = hn::And(hn::And(hn::And(hn::Gt(flat, zero), finite(flat)), hn::Ge(flatError, zero)),
+                               hn::And(finite(response), finite(spread)));
 
   auto flags = hn::Or(hn::LoadU(du, p.darkDq + x), hn::LoadU(du, p.flatDq + x));
   flags = hn::Or(flags, bits(hn::Not(hasDark), dq::kNoDark | dq::kNoCalibration));

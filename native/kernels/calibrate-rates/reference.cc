@@ -35,7 +35,7 @@ Status Reference(const KernelCall& call) {
       }
       const double response = r / flat;
       const double spread = std::sqrt(s * s + response * flatError * response * flatError) / flat;
-      if (flat > 0 && flatError >= 0 && std::isfinite(static_cast<float>(response)) &&
+      if (flat > 0 && std::isfinite(flat) && flatError >= 0 && std::isfinite(static_cast<float>(response)) &&
           std::isfinite(static_cast<float>(spread))) {
         r = response;
         s = spread;

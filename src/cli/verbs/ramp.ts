@@ -1,6 +1,8 @@
 /** rampline ramp FILE... -o DIR, and rampline calibrate, which goes on to dark and flat. */
+import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
 import { EXIT_CODES, UsageError } from '../../core/errors.js';
+import type { Failure } from '../../night/failure.js';
 import { JUMP_METHODS, RESET_METHODS, UNITS } from '../../stages/ramp/options.js';
 import { collectList, collectParams, limitsOf, wholeNumber } from '../options.js';
 import type { Define, GlobalOptions } from '../reply.js';
@@ -64,6 +66,11 @@ export function defineCalibrate(program: Command, define: Define): void {
       ],
     ],
   });
+}
+
+/** The message, with the file that is to blame where that is not the one being reduced. */
+function told(reduced: string, { file, message }: Failure): string {
+  return file === undefined || basename(file) === basename(reduced) ? message : `${file}: ${message}`;
 }
 
 function defineReduction(
@@ -148,7 +155,7 @@ function defineReduction(
           session.log(failure === undefined ? 'debug' : 'error', status, {
             file,
             seconds: Number(seconds.toFixed(3)),
-            ...(failure === undefined ? {} : { error: failure.error, message: failure.message }),
+            ...(failure === undefined ? {} : { error: failure.error, message: told(file, failure) }),
           });
           for (const warning of warnings ?? []) session.log('debug', 'tolerated', { file, warning });
         },
@@ -165,7 +172,7 @@ function defineReduction(
         number(summary?.jumps),
         number(summary?.saturated),
         ...(calibrate ? [number(summary?.noCalibration)] : []),
-        failure === undefined ? (product ?? '-') : `${failure.error}: ${failure.message}`,
+        failure === undefined ? (product ?? '-') : `${failure.error}: ${told(file, failure)}`,
       ]);
       const counted = ['reads', 'seconds', 'jumps', 'saturated', ...(calibrate ? ['uncalibrated'] : [])];
       const head = ['file', 'is', ...counted, 'product'];
