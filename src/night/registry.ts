@@ -1,11 +1,12 @@
 /** What a person does with a registry of calibrations: add, list, explain, pin, reindex. */
+import { existsSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { checkCalibrations, type Finding } from '../calib/check.js';
 import type { CalibrationRecord } from '../calib/product.js';
 import { openRegistry, type Registry, resolveCalibrations, type Survey, type Unusable } from '../calib/registry.js';
 import type { Explanation, Frame, Pin, PinnedCalibration } from '../calib/select.js';
 import { type Lane, timelineOf, timelineSvg } from '../calib/timeline.js';
-import { CalibrationError, UsageError } from '../core/errors.js';
+import { CalibrationError, InputError, UsageError } from '../core/errors.js';
 import type { CalibrationRule, Instrument } from '../core/product.js';
 import type { FitsLimits } from '../fits/index.js';
 import { apogee } from '../instruments/apogee/index.js';
@@ -170,12 +171,16 @@ export function pinCalibrations(request: PinRequest, place: RegistryPlace): Prom
 }
 
 /**
- * Makes the database of a directory agree with its files.
- * @param create makes registry.sqlite where there is no database
+ * Makes the database of a directory agree with its files; makes registry.sqlite where there is no database.
+ * @throws InputError when there is no such directory
  */
-export function reindexCalibrations(
+export async function reindexCalibrations(
   place: RegistryPlace,
 ): Promise<{ readonly added: string[]; readonly removed: string[]; readonly unusable: readonly Unusable[] }> {
+  // A mistyped name must not become a directory.
+  if (!existsSync(place.directory)) {
+    throw new InputError('no such directory of calibrations', { file: place.directory });
+  }
   return using(place, true, (registry) => registry.reindex());
 }
 

@@ -96,15 +96,6 @@ describe('writing', () => {
     expect(await verified()).toEqual({ 'a/b/array': 'ok', 'a/b/sync': 'ok', 'a/b/sub/async': 'ok' });
   });
 
-  it('says that a directory cannot be made where the system denies it with ENOENT, and does not wait', async () => {
-    // As automounter roots do; Node's own recursive mkdir goes round and round here.
-    expect(await failure(openStore('/proc/rampline/a/b'))).toMatchObject({
-      class: 'storage',
-      exitCode: 31,
-      context: { file: '/proc/rampline/a/b' },
-    });
-  });
-
   it('makes the calls in the order that durability rests on', async () => {
     const calls: string[] = [];
     const named = (path: string): string => (path === directory ? 'directory' : path.endsWith('.tmp') ? 'temp' : path);

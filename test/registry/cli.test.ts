@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   copyFileSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -269,5 +270,14 @@ describe('calib reindex', () => {
     expect(run('list', directory).reply.records).toHaveLength(1);
     rmSync(join(directory, 'dark-apo-a-2.fits'));
     expect(run('reindex', directory)).toMatchObject({ code: 0 });
+  });
+
+  it('makes no directory of a mistyped name', () => {
+    const mistyped = join(base, 'agian');
+    expect(run('reindex', mistyped)).toMatchObject({
+      code: 21,
+      reply: { message: 'no such directory of calibrations', file: mistyped },
+    });
+    expect(existsSync(mistyped)).toBe(false);
   });
 });

@@ -23,7 +23,8 @@ HWY_INLINE void Pixels(D d, const KernelCall& call, int64_t row, int64_t x, cons
   const auto amplitude = hn::LoadU(d, call.ports[kAmplitude].view<const float>().at(0, row) + x);
   const auto flags = hn::LoadU(du, call.ports[kDq].view<const uint32_t>().at(0, row) + x);
   float* expected = call.ports[kExpected].view<float>().at(0, row) + x;
-  const auto full = hn::RebindMask(d, hn::Ne(hn::And(flags, hn::Set(du, uint32_t{dq::kSaturated})), hn::Zero(du)));
+  const auto full =
+      hn::RebindMask(d, hn::Ne(hn::And(flags, hn::Set(du, uint32_t{dq::kSaturated | dq::kNoData})), hn::Zero(du)));
   const auto well = hn::Set(d, params.well);
   const auto light = hn::IfThenElseZero(hn::Gt(rate, hn::Zero(d)), hn::Mul(rate, hn::Set(d, params.reads)));
   const auto fluence = hn::IfThenElse(full, well, hn::Min(light, well));

@@ -14,7 +14,7 @@ Status Reference(const KernelCall& call) {
       const double rate = call.ports[kRate].view<const float>().at(0, row)[x];
       const double amplitude = call.ports[kAmplitude].view<const float>().at(0, row)[x];
       const uint32_t flags = call.ports[kDq].view<const uint32_t>().at(0, row)[x];
-      const bool full = (flags & dq::kSaturated) != 0;
+      const bool full = (flags & (dq::kSaturated | dq::kNoData)) != 0;
       const double fluence =
           full ? params.well : std::min(std::max(rate, 0.0) * params.reads, static_cast<double>(params.well));
       const double added = amplitude * fluence * params.decay;
