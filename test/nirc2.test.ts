@@ -83,6 +83,10 @@ describe('nirc2', () => {
     expect([same.code, other.code]).toEqual([22, 22]);
     expect(same.stdout).toMatch(/used +dark-keck-16x16-60000-/);
     expect(other.stdout).toContain('MISSING: there is none for this detector');
+    const of = (...words: string[]) => rampline(['calib', ...words, '--at', '60000.5', '--instrument', 'nirc2']);
+    const check = of('check', join(base, 'cli'));
+    expect([check.code, check.stdout]).toEqual([22, expect.stringMatching(/flat +keck 16x16 +missing/)]);
+    expect(of('pin', 'one', '--calib', join(base, 'cli')).stdout).toMatch(/^dark +keck 16x16/m);
   });
 
   it('takes rate and error from the header', async () => {

@@ -176,7 +176,7 @@ export function defineCalibRegistry(calib: Command, define: Define): void {
     },
   );
 
-  define<Place & At & { readonly calib?: string }>(
+  define<Place & At & { readonly calib?: string; readonly instrument?: string }>(
     calib,
     {
       name: 'pin',
@@ -192,13 +192,19 @@ export function defineCalibRegistry(calib: Command, define: Define): void {
     (command) =>
       withDetector(withRegistry(command.argument('<name>', 'letters, digits, ".", "_" and "-"')))
         .option('--calib <dir>', 'directory of calibrations')
+        .option('--instrument <name>', 'whose rules choose: apogee or nirc2', 'apogee')
         .option('--at <time>', 'MJD or ISO time (default now)'),
     async ([name], options) => {
       if (options.calib === undefined) throw new UsageError('expected the directory of the calibrations: --calib DIR');
+      const { instrumentNamed } = await import('../../night/instruments.js');
       const { pinCalibrations } = await import('../../night/registry.js');
       const { status, pin, missing } = await pinCalibrations(
         { name: name as string, mjd: timeOf('--at', options.at) ?? now(), tele: options.tele, chip: options.chip },
-        { directory: options.calib, url: options.registry },
+        {
+          directory: options.calib,
+          url: options.registry,
+          instrument: instrumentNamed(options.instrument ?? 'apogee'),
+        },
       );
       const rows = pin.entries.map((e) => [e.kind, `${e.tele} ${e.chip}`, String(e.weight), e.sha256.slice(0, 16)]);
       return {

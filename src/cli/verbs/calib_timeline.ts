@@ -11,6 +11,7 @@ interface Flags {
   readonly at?: string;
   readonly tele?: string;
   readonly chip?: string;
+  readonly instrument?: string;
   readonly within?: number;
 }
 
@@ -68,13 +69,16 @@ export function defineCalibTimeline(calib: Command, define: Define): void {
     (command) =>
       withDetector(withRegistry(command.argument('<dir>', 'directory of calibrations')))
         .option('--at <time>', 'MJD or ISO time (default now)')
+        .option('--instrument <name>', 'whose rules choose: apogee or nirc2', 'apogee')
         .option('--within <days>', 'tell windows that end so soon (default 7)', realNumber('--within', 0, 1e5)),
     async ([dir], options) => {
       const { checkRegistry } = await import('../../night/registry.js');
+      const { instrumentNamed } = await import('../../night/instruments.js');
       const { tele, chip, within = 7 } = options;
+      const instrument = instrumentNamed(options.instrument ?? 'apogee');
       const report = await checkRegistry(
         { mjd: timeOf('--at', options.at) ?? now(), withinDays: within, tele, chip },
-        { directory: dir as string, url: options.registry },
+        { directory: dir as string, url: options.registry, instrument },
       );
       const { findings, unusable, detectors } = report;
       const missing = findings.filter(({ level }) => level === 'error').length;

@@ -208,7 +208,7 @@ export class FirstReadBuilder {
 
   /**
    * @param gain [e-/DN] and readNoise [DN]: maps of the detector
-   * @throws AlgorithmError where no dark was taken
+   * @throws AlgorithmError where no dark was taken, or an amplifier has no pixel with a value
    */
   async finish(gain: BoundArray, readNoise: BoundArray): Promise<ResetAnomaly> {
     if (this.#darks.length === 0) throw new AlgorithmError('a reset anomaly needs at least one dark');
@@ -219,6 +219,7 @@ export class FirstReadBuilder {
     const shapeAt = (tau: number) =>
       Array.from({ length: EXCESS }, (_, j) => mixed((p) => p.shape(tau)[j] as number, 1));
     const { means, errors } = this.#excess();
+    if (!errors.every(Number.isFinite)) throw new AlgorithmError('no pixel of an amplifier has a value in all reads');
     const mean = means.map((of) => of.reduce((sum, v) => sum + v / of.length, 0));
     const remarks: string[] = [];
     if (this.#darks.length === 1) remarks.push('one dark: errors lack the noise of the zero points');
