@@ -18,7 +18,7 @@ import type { BuildInput, BuiltCalibration, CalibrationBuilder } from './builder
 import { BUILDERS } from './builders/index.js';
 import { type Choice, chooseCalibrations } from './choose.js';
 import { frameOf } from './frame.js';
-import { assessBuilt, writeQa } from './qa.js';
+import { assessBuilt, hasQa, writeQa } from './qa.js';
 import { type RawFile, selectRawFiles } from './select.js';
 
 export interface BuildRequest {
@@ -225,7 +225,9 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
     const done = await Promise.all(planned.map(({ name, key }) => store.isDone(name, key)));
     if (request.force !== true && done.every((one) => one)) {
       for (const { kind, name } of planned) {
-        outcomes.push({ kind, ...common, file: store.pathOf(name), status: 'skipped' });
+        const file = store.pathOf(name);
+        if (!hasQa(file)) await writeQa(file, { limits: request.limits ?? {} });
+        outcomes.push({ kind, ...common, file, status: 'skipped' });
       }
     } else {
       const built = await builder.build({

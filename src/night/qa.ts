@@ -1,4 +1,5 @@
 /** Quality of calibrations: verdicts when they are built, pages about files, comparisons, and bad pixels over time. */
+import { existsSync } from 'node:fs';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { type CalibrationKind, type CalibrationRecord, type Grade, readCalibrationRecord } from '../calib/product.js';
 import { openRegistry, type Survey } from '../calib/registry.js';
@@ -275,6 +276,13 @@ function documentOf(
   });
 }
 
+const qaName = (path: string): string => `qa-${basename(path).replace(/\.fits(\.gz)?$/i, '')}`;
+
+/** Whether the page of a calibration file is beside it: whoever was stopped after the file left it out. */
+export function hasQa(path: string): boolean {
+  return existsSync(join(dirname(path), `${qaName(path)}.json`));
+}
+
 /**
  * Writes the QA page of a calibration file: `qa-NAME.html`, `qa-NAME.json` and, for maps, `qa-NAME.png` with every pixel.
  * @throws InputError, CalibrationError, StorageError
@@ -299,7 +307,7 @@ export async function writeQa(path: string, options: QaOptions = {}): Promise<Qa
   }
   const found = await assessCalibration(maps, geometry, previous.maps);
   const store = await openStore(options.output ?? dirname(path));
-  const name = `qa-${basename(path).replace(/\.fits(\.gz)?$/i, '')}`;
+  const name = qaName(path);
   const page = await qaPage({
     name: basename(path),
     maps,
@@ -313,7 +321,6 @@ export async function writeQa(path: string, options: QaOptions = {}): Promise<Qa
     previousName: previous.words,
   });
   await store.writeFile(`${name}.html`, page);
-  await store.writeJson(`${name}.json`, documentOf(record, found, remarks, previous));
   let picture = '';
   const [measures] = found.images;
   if (isDetectorMap(maps.kind) && measures !== undefined) {
@@ -322,6 +329,8 @@ export async function writeQa(path: string, options: QaOptions = {}): Promise<Qa
     await store.writeFile(`${name}.png`, png);
     picture = store.pathOf(`${name}.png`);
   }
+  // Last: where it is, the others are.
+  await store.writeJson(`${name}.json`, documentOf(record, found, remarks, previous));
   return {
     file: path,
     kind: maps.kind,
