@@ -1,6 +1,6 @@
 /** What a person does with a registry of calibrations: add, list, explain, pin, reindex. */
 import { existsSync } from 'node:fs';
-import { basename, dirname } from 'node:path';
+import { basename, dirname, extname } from 'node:path';
 import { checkCalibrations, type Finding } from '../calib/check.js';
 import type { CalibrationRecord } from '../calib/product.js';
 import { openRegistry, type Registry, resolveCalibrations, type Survey, type Unusable } from '../calib/registry.js';
@@ -229,8 +229,12 @@ export interface TimelineReport {
 /**
  * Windows, overlaps and gaps.
  * @param picture name of the SVG to write; undefined for none
+ * @throws UsageError for another kind of picture
  */
-export function drawTimeline(mjd: number, place: RegistryPlace, picture?: string): Promise<TimelineReport> {
+export async function drawTimeline(mjd: number, place: RegistryPlace, picture?: string): Promise<TimelineReport> {
+  if (picture !== undefined && extname(picture).toLowerCase() !== '.svg') {
+    throw new UsageError(`expected the picture's name to end in .svg, received "${picture}"`);
+  }
   return using(place, false, async (registry) => {
     const lanes = timelineOf((await registry.survey()).records, mjd);
     if (picture === undefined) return { mjd, lanes };

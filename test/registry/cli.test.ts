@@ -153,6 +153,7 @@ describe('calib timeline and check', () => {
     expect(dark.windows.map(({ current }: { current: boolean }) => current)).toEqual([false, false]);
     expect(readFileSync(picture, 'utf8')).toMatch(/^<svg .*<\/svg>\n$/s);
     expect(rampline(['calib', 'timeline', calib, '--at', '60857']).stdout).toContain('60850 to 60860');
+    expect(run('timeline', calib, '-o', join(base, 'timeline.png')).code).toBe(2);
   });
 
   it('warns of what ends soon, and ends with 22 when something is missing', () => {
