@@ -63,7 +63,7 @@ HWY_INLINE void StorePart(D d, hn::Vec<D> v, hn::TFromD<D>* to, int count) {
   }
   HWY_ALIGN hn::TFromD<D> part[kLanes];
   hn::Store(v, d, part);
-  std::copy(part, part + count, to);
+  std::copy(part, part + std::min(count, kLanes), to);  // the compiler must see that no more are there
 }
 
 // A map that counts, from lanes that hold whole numbers.
