@@ -6,6 +6,7 @@ import {
   type CalibrationIdentity,
   type CalibrationRecord,
   calibrationCards,
+  KIND_EXTRAS,
   KIND_IMAGES,
 } from '../src/calib/product.js';
 import { provenanceTable } from '../src/calib/provenance.js';
@@ -45,6 +46,11 @@ export function calibrationBytes(spec: CalibrationSpec): Uint8Array[] {
   return encodeFits([
     { header: [...cards.values()] },
     ...KIND_IMAGES[identity.kind].map((name) => ({ name, data, shape: [4, 4] })),
+    ...(KIND_EXTRAS[identity.kind] ?? []).map((name) => ({
+      name,
+      data: name === 'DQ' ? new Uint32Array(16) : new Float32Array(16),
+      shape: [4, 4],
+    })),
     provenanceTable([{ role: 'raw', name: 'apR-a-00000001.apz', sha256: 'ab'.repeat(32), why: 'a test' }]),
   ]);
 }

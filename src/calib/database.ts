@@ -229,6 +229,10 @@ function failure(error: unknown, doing: string, file: string): RamplineError {
       context,
     );
   }
+  if (/^SQLITE_(NOTADB|CORRUPT)/.test(code)) {
+    const cure = 'remove this file, then rampline calib reindex makes it again from the calibrations beside it';
+    return new StorageError(`cannot ${doing}: ${words}; ${cure}`, context);
+  }
   return new StorageError(`cannot ${doing}: ${words}`, context);
 }
 

@@ -53,6 +53,12 @@ export const KIND_IMAGES: Readonly<Record<CalibrationKind, readonly string[]>> =
   persistence: ['AMPLITUDE'],
 };
 
+/** What the stage that uses a kind takes beside those. */
+export const KIND_EXTRAS: Readonly<Partial<Record<CalibrationKind, readonly string[]>>> = {
+  dark: ['ERR', 'DQ'],
+  flat: ['ERR', 'DQ'],
+};
+
 export const GRADES: readonly Grade[] = ['pass', 'warn', 'fail'];
 export type { Grade };
 
@@ -225,7 +231,7 @@ export function calibrationRecord(file: FitsFile, name: string, { sha256, bytes 
     return text;
   }) as [string, string];
   const images = new Set(file.hdus.filter((hdu) => hdu.kind === 'image').map((hdu) => hdu.name.toUpperCase()));
-  const absent = KIND_IMAGES[kind].filter((image) => !images.has(image));
+  const absent = [...KIND_IMAGES[kind], ...(KIND_EXTRAS[kind] ?? [])].filter((image) => !images.has(image));
   if (absent.length > 0) {
     throw new CalibrationError(`expected the image ${absent.join(' and ')} of a ${kind} calibration`, {
       file: file.path,

@@ -91,6 +91,28 @@ describe('calib add and list', () => {
     const level = await make({ kind: 'saturation', chip: 'b' });
     expect(run('add', level, join(made, 'saturation-apo-a-1.fits'), '-o', join(base, 'elsewhere')).code).toBe(0);
   });
+
+  it('refuses a dark without errors or bits, which no frame could be calibrated with', async () => {
+    const bare = join(made, 'bare-dark.fits');
+    const hdus = [
+      { header: calibrationCards(identityOf({ kind: 'dark' })) },
+      { name: 'RATE', data: new Float32Array(16), shape: [4, 4] },
+    ];
+    writeFileSync(bare, Buffer.concat(encodeFits(hdus)));
+    const { code, reply } = run('add', bare, '-o', join(base, 'elsewhere'));
+    expect(code).toBe(22);
+    expect(reply.outcomes[0].failure.message).toContain('expected the image ERR and DQ of a dark calibration');
+  });
+
+  it('says how a damaged database is made again', async () => {
+    const broken = join(base, 'broken');
+    expect(run('add', join(made, 'saturation-apo-a-1.fits'), '-o', broken).code).toBe(0);
+    for (const name of readdirSync(broken)) if (name.startsWith('registry.sqlite')) rmSync(join(broken, name));
+    writeFileSync(join(broken, 'registry.sqlite'), 'no database at all, and long enough to be read as one'.repeat(40));
+    const { code, reply } = run('list', broken);
+    expect(code).toBe(31);
+    expect(reply.message).toContain('remove this file, then rampline calib reindex makes it again');
+  });
 });
 
 describe('calib explain', () => {

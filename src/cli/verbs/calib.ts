@@ -1,6 +1,6 @@
 /** rampline calib build KIND FILE... */
 import type { Command } from 'commander';
-import { UsageError } from '../../core/errors.js';
+import { EXIT_CODES, UsageError } from '../../core/errors.js';
 import { collectParams, limitsOf, timeOf } from '../options.js';
 import type { Define, GlobalOptions } from '../reply.js';
 import { printable, table } from '../table.js';
@@ -26,6 +26,7 @@ export function defineCalib(program: Command, define: Define): void {
       more:
         'KIND is one of:\n' +
         `${KIND_LINES}\n` +
+        'A product of grade fail is written with its page and never chosen; the command then ends with 22.\n' +
         'Products are KIND-TELE-CHIP-MJD-KEY.fits: other inputs make another file, and what is done is skipped.\n' +
         '--set KIND.PARAM=VALUE sets a parameter of the builder, --set KERNEL.PARAM=VALUE one of a kernel.',
       examples: [
@@ -86,6 +87,8 @@ export function defineCalib(program: Command, define: Define): void {
         text:
           table(['kind', 'detector', 'is', 'inputs', 'grade', 'file'], rows, ['inputs']) +
           notes.map((line) => `${printable(line)}\n`).join(''),
+        // Written all the same, so that it can be looked at; no frame will ever get it.
+        exitCode: made.some(({ grade }) => grade === 'fail') ? EXIT_CODES.calibration : EXIT_CODES.ok,
       };
     },
   );

@@ -60,7 +60,9 @@ export function defineCalibTimeline(calib: Command, define: Define): void {
     {
       name: 'check',
       summary: 'whether a time is served: what is missing, stands in, overlaps or ends soon',
-      more: 'Ends with 22 when something required is missing; warnings alone end with 0.',
+      more:
+        'Ends with 22 when something required is missing; warnings alone end with 0. It reads headers, not pixels: every use of a\n' +
+        'file compares its hash, and rampline verify DIR does so for all.',
       examples: [
         ['rampline calib check calib --at 2025-07-01 --within 14', 'before a night'],
         ['rampline calib check calib --tele lco --chip a', 'one detector, now'],
