@@ -63,7 +63,10 @@ HWY_INLINE void StorePart(D d, hn::Vec<D> v, hn::TFromD<D>* to, int count) {
   }
   HWY_ALIGN hn::TFromD<D> part[kLanes];
   hn::Store(v, d, part);
-  std::copy(part, part + std::min(count, kLanes), to);  // the compiler must see that no more are there
+  // Not std::copy: the compiler does not see that count is at most kLanes, and warns.
+  for (int i = 0; i < kLanes; i++) {
+    if (i < count) to[i] = part[i];
+  }
 }
 
 // A map that counts, from lanes that hold whole numbers.
