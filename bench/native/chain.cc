@@ -339,9 +339,9 @@ class FusedLoop {
       AddPlanes<1>(d, {pack_, kLanes}, planes_, none, &rest);
       start = rest.Mean(d);
     }
-    HWY_ALIGN float out[3][kLanes];
+    HWY_ALIGN float out[3][kLanes] = {};
     HWY_ALIGN uint32_t dq[kLanes];
-    HWY_ALIGN uint16_t counts[3][kLanes];
+    HWY_ALIGN uint16_t counts[3][kLanes] = {};
     for (int i = 0; i < waiting_; i++) {
       dq[i] = pixels_[i].dq;
       counts[0][i] = pixels_[i].jumps;
