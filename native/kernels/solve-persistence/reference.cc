@@ -9,9 +9,11 @@ namespace rampline::solve_persistence {
 
 namespace {
 
+// Not the kernel's determinants: P is made orthogonal to k first, as Gram and Schmidt would, and B is read off what is left.
 struct Normal {
-  double kk = 0, kp = 0, pp = 0;
-  double Determinant() const { return kk * pp - kp * kp; }
+  long double kk = 0, kp = 0, pp = 0;
+  long double Slope() const { return kp / kk; }
+  long double Left() const { return pp - Slope() * kp; }  // square of what is left of P
 };
 
 Normal Add(const View<const double>& moments, uint32_t mask) {
@@ -44,15 +46,17 @@ Status Reference(const KernelCall& call) {
       if (bits != 0) continue;
       const uint32_t mask = used.at(0, row)[x] & every;
       const Normal m = mask == every ? all : Add(moments, mask);
-      const double f = fluence.at(0, row)[x], det = m.Determinant();
+      const double f = fluence.at(0, row)[x];
+      const long double left = m.Left();
       // A part in 10^9: below it the two columns are one to rounding.
-      if (!(det > 1e-9 * m.kk * m.pp) || !(f > 10.0 * p.fluenceError)) {
+      if (!(m.kk > 0) || !(left > 1e-9L * m.pp) || !(f > 10.0 * p.fluenceError)) {
         bits = static_cast<uint32_t>(dq::kNoCalibration);
         continue;
       }
       const double bk = sums.at(0, row)[x], bp = sums.at(1, row)[x];
-      const double dark = (m.pp * bk - m.kp * bp) / det, release = (m.kk * bp - m.kp * bk) / det;
-      const double factor = m.kk / det, lost = factor * all.Determinant() / all.kk;
+      const double release = static_cast<double>((bp - m.Slope() * bk) / left);
+      const double dark = static_cast<double>((bk - m.kp * release) / m.kk);
+      const double factor = static_cast<double>(1 / left), lost = static_cast<double>(all.Left() / left);
       const double photons = std::max(dark, 0.0) * p.photonsDark + std::max(release, 0.0) * p.photonsRelease;
       const double ofRelease = variance.at(0, row)[x] * factor + lost * photons / gain.at(0, row)[x];
       const double a = release / f, ofFluence = a * p.fluenceError / f;
