@@ -1,4 +1,5 @@
-/** The table PROVENANCE, which every product and calibration carries. */
+/** The tables that every product and calibration carries: DQ_DEF and PROVENANCE. */
+import { DQ_BITS, DQ_VERSION } from '../core/generated/dq.js';
 import type { ProvenanceEntry } from '../core/product.js';
 import type { HduInput } from '../fits/index.js';
 
@@ -14,5 +15,21 @@ export function provenanceTable(entries: readonly ProvenanceEntry[]): HduInput {
       { name: 'WHY', values: entries.map((e) => e.why) },
       { name: 'USED', form: 'L', values: entries.map((e) => e.used ?? true) },
     ],
+  };
+}
+
+/** What the bits of a DQ image mean. */
+export function dqTable(): HduInput {
+  return {
+    kind: 'table',
+    name: 'DQ_DEF',
+    columns: [
+      { name: 'BIT', values: Int32Array.from(DQ_BITS, (b) => b.bit) },
+      { name: 'VALUE', values: Uint32Array.from(DQ_BITS, (b) => 2 ** b.bit) },
+      { name: 'NAME', values: DQ_BITS.map((b) => b.name) },
+      { name: 'BAD', form: 'L', values: DQ_BITS.map((b) => b.bad) },
+      { name: 'DESCRIPTION', values: DQ_BITS.map((b) => b.doc) },
+    ],
+    header: [['DQVER', DQ_VERSION, 'version of the bit registry']],
   };
 }

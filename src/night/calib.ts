@@ -1,7 +1,7 @@
 /** The runner of calibration builds: raw exposures in, one immutable product for each kind and detector out. */
 import { basename } from 'node:path';
 import { CALIBRATION_SCHEMA, type CalibrationKind, calibrationCards, type Grade } from '../calib/product.js';
-import { provenanceTable } from '../calib/provenance.js';
+import { dqTable, provenanceTable } from '../calib/provenance.js';
 import { loadRampCalibrations } from '../calib/ramp.js';
 import { InputError, UsageError } from '../core/errors.js';
 import type { Instrument } from '../core/product.js';
@@ -12,7 +12,7 @@ import { type CardInput, encodeFits, type FitsLimits, type HduInput, openFits } 
 import { apogee } from '../instruments/apogee/index.js';
 import { worse } from '../stages/qa/assess.js';
 import { thresholdsHash } from '../stages/qa/thresholds.js';
-import { dqTable, rampChainDescription, rampLayout } from '../stages/ramp/index.js';
+import { rampChainDescription, rampLayout } from '../stages/ramp/index.js';
 import { hashFile, openStore, type ProductRecord, productKey, type Source } from '../store/index.js';
 import type { BuildInput, BuiltCalibration, CalibrationBuilder } from './builders/builder.js';
 import { BUILDERS } from './builders/index.js';

@@ -11,7 +11,7 @@ export {
   type RawDark,
 } from './one_over_f.js';
 export { RAMP_DEFAULTS, type RampOptions, rampOptions } from './options.js';
-export { dqTable, type ProductName, RAMP_SCHEMA, type RampProduct, rampParameters, rampProduct } from './product.js';
+export { type ProductName, RAMP_SCHEMA, type RampProduct, rampParameters, rampProduct } from './product.js';
 export {
   chooseReads,
   gatherRamp,

@@ -1,6 +1,5 @@
 /** The 2-D product: what a RampResult becomes in a FITS file, and what its manifest says. */
-import { provenanceTable } from '../../calib/provenance.js';
-import { DQ_BITS, DQ_VERSION } from '../../core/generated/dq.js';
+import { dqTable, provenanceTable } from '../../calib/provenance.js';
 import type { Instrument, ProvenanceEntry } from '../../core/product.js';
 import { isoFromMjd } from '../../core/time.js';
 import { type CardInput, type HduInput, Header } from '../../fits/index.js';
@@ -116,22 +115,6 @@ function zeroTable(result: RampResult): HduInput {
       ['COMMENT', 'Zero points of each read used: medians of the side columns and of the reference'],
       ['COMMENT', 'output, and the offset of each amplifier against the mean of amplifiers 1 and 4.'],
     ],
-  };
-}
-
-/** What the bits of a DQ image mean. */
-export function dqTable(): HduInput {
-  return {
-    kind: 'table',
-    name: 'DQ_DEF',
-    columns: [
-      { name: 'BIT', values: Int32Array.from(DQ_BITS, (b) => b.bit) },
-      { name: 'VALUE', values: Uint32Array.from(DQ_BITS, (b) => 2 ** b.bit) },
-      { name: 'NAME', values: DQ_BITS.map((b) => b.name) },
-      { name: 'BAD', form: 'L', values: DQ_BITS.map((b) => b.bad) },
-      { name: 'DESCRIPTION', values: DQ_BITS.map((b) => b.doc) },
-    ],
-    header: [['DQVER', DQ_VERSION, 'version of the bit registry']],
   };
 }
 
