@@ -5,11 +5,14 @@ const ROOMS = {
   store: ['core'],
   fits: ['core'],
   engine: ['core'],
-  calib: ['core', 'fits', 'store'],
+  database: ['core'],
+  calib: ['core', 'fits', 'store', 'database'],
   instruments: ['core'],
+  almanac: ['core', 'fits', 'store', 'instruments'],
+  ledger: ['core', 'store', 'database'],
   stages: ['core', 'engine', 'fits', 'calib'],
   simulate: ['core', 'engine', 'fits', 'store', 'instruments'],
-  night: ['core', 'engine', 'fits', 'store', 'calib', 'instruments', 'stages', 'simulate'],
+  night: ['core', 'engine', 'fits', 'store', 'calib', 'instruments', 'almanac', 'ledger', 'stages', 'simulate'],
 };
 // Which room may use which npm package; a package that is not named here is used by none.
 const PACKAGES = { commander: 'cli', piscina: 'engine', kysely: 'calib', 'better-sqlite3': 'calib', pg: 'calib' };

@@ -1,0 +1,67 @@
+/** What is known of an exposure before any pixel is read: a row of the almanac. Data only. */
+
+/** Types as headers and lamps say; 'missing' fills a hole in the numbering, 'unknown' is what no rule names. */
+export const EXPOSURE_KINDS = [
+  'object',
+  'dark',
+  'internalflat',
+  'domeflat',
+  'quartzflat',
+  'twilightflat',
+  'arclamp',
+  'fpi',
+  'blackbody',
+  'unknown',
+  'missing',
+] as const;
+export type ExposureKind = (typeof EXPOSURE_KINDS)[number];
+
+/** One raw file: an exposure of one chip. */
+export interface RawFrame {
+  readonly chip: string;
+  /** Absolute, or relative to the directory that was scanned, as `Night.root` says. */
+  readonly path: string;
+  readonly bytes: number;
+  /** Reads, rows and columns of a read as the first blocks say; 0 where they do not. */
+  readonly reads: number;
+  readonly rows: number;
+  readonly cols: number;
+  readonly serial: string;
+  /** Why this file is not reduced; absent for one that is. */
+  readonly drop?: Drop | undefined;
+}
+
+/** Why an exposure, or one chip of it, is not reduced. */
+export interface Drop {
+  /** 'user': a list; 'rule': a prefilter; 'pipeline': an outlier that an earlier run found. */
+  readonly by: 'user' | 'rule' | 'pipeline';
+  readonly reason: string;
+}
+
+export interface Exposure {
+  readonly tele: string;
+  /** Night (SJD). */
+  readonly mjd: number;
+  /** Number in the night. */
+  readonly exposure: number;
+  readonly kind: ExposureKind;
+  /** Largest of its chips. */
+  readonly reads: number;
+  readonly frames: readonly RawFrame[];
+  /** MJD of the first read, where a header says it. */
+  readonly start?: number | undefined;
+  readonly exposureSeconds: number;
+  /** 1 on, 0 off, -1 unknown. */
+  readonly lamps: { readonly quartz: number; readonly thar: number; readonly une: number };
+  readonly ditherPixels: number;
+  readonly plate: string;
+  readonly design: string;
+  readonly configuration: string;
+  readonly field: string;
+  readonly cartridge: string;
+  readonly comment: string;
+  /** Exposures of one sequence (the same kind and configuration in a row) share a number, from 1; 0: none. */
+  readonly sequence: number;
+  /** The whole exposure is not reduced. */
+  readonly drop?: Drop | undefined;
+}

@@ -1,0 +1,131 @@
+/** The vocabulary of a night's run: jobs, what becomes of them, and what is told about it. Data only. */
+import type { Exposure } from '../core/exposure.js';
+import type { JobIdentity, Prediction, Scope } from '../stages/stage.js';
+import type { Failure } from './failure.js';
+
+/** What a job needs before it may run. */
+export interface Need {
+  /** Id of the other job. */
+  readonly job: string;
+  /** Role of its product among the inputs; 'calibration' and 'gate' are not read as inputs. */
+  readonly role: string;
+  /** 'input': its product is read. 'gate': its verdict decides whether the exposure counts. 'order': it only goes first. */
+  readonly how: 'input' | 'gate' | 'order';
+  /** Exposure for which the gate or the input speaks, where several join. */
+  readonly exposure?: number | undefined;
+}
+
+/** A raw file among the inputs. */
+export interface RawNeed {
+  readonly role: string;
+  /** Absolute. */
+  readonly path: string;
+  readonly exposure: number;
+  readonly chip: string;
+}
+
+export type JobState = 'done' | 'todo' | 'dropped';
+
+export interface Job {
+  /** `STAGE-TELE-MJD[-CHIP][-EXPOSURE]`, exposure in four digits: unique in a night. */
+  readonly id: string;
+  readonly stage: string;
+  readonly scope: Scope;
+  readonly identity: JobIdentity;
+  readonly exposures: readonly Exposure[];
+  readonly raw: readonly RawNeed[];
+  readonly needs: readonly Need[];
+  /** How many of the inputs of a role must remain, where several join; a role that is not named: all. */
+  readonly least: Readonly<Record<string, number>>;
+  /** Names of the products relative to the output directory; those of a build are known once its inputs are. */
+  readonly products: readonly string[];
+  readonly prediction: Prediction;
+  /** When the plan was made. */
+  readonly state: JobState;
+  /** One sentence: why it is done, what it waits for, or why it was dropped. */
+  readonly why: string;
+  /** Key of the product by content; absent while an input is not made, or not hashed yet. */
+  readonly key?: string | undefined;
+}
+
+/** How the stages are told to work; the same for all jobs of a run, and what of it decides bytes is part of the keys. */
+export interface NightOptions {
+  /** Directories of calibrations, asked together: the night's own (OUTPUT/calib) comes first. */
+  readonly calib: readonly string[];
+  readonly pin?: string | undefined;
+  /** Words of calibration builders that the night runs on its own exposures. */
+  readonly build: readonly string[];
+  /** Parameters of stages and kernels, by name. */
+  readonly params: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  readonly verify: boolean;
+  readonly diagnostics: boolean;
+}
+
+export interface Plan {
+  readonly schema: 'plan/1';
+  readonly instrument: string;
+  readonly tele: readonly string[];
+  readonly mjd: number;
+  /** Chips of this slice; the whole night has all. */
+  readonly chips: readonly string[];
+  /** Absolute. */
+  readonly output: string;
+  readonly options: NightOptions;
+  /** In an order in which every job comes after its needs. */
+  readonly jobs: readonly Job[];
+  readonly exposures: readonly Exposure[];
+}
+
+/** A job as it goes to a worker: small, plain data, but for `control`. */
+export interface Task {
+  readonly job: Job;
+  readonly output: string;
+  readonly options: NightOptions;
+  /** Inputs that are left, resolved: products of other jobs and raw files. */
+  readonly inputs: readonly { readonly role: string; readonly path: string; readonly identity: JobIdentity }[];
+  readonly threads: number;
+  readonly lowMemory: boolean;
+  /** Do it although it is done. */
+  readonly force: boolean;
+  /** From 1. */
+  readonly attempt: number;
+  /** [cancel, progress] on shared memory; a process of its own makes its own. */
+  readonly control?: Int32Array | undefined;
+}
+
+export type OutcomeStatus = 'done' | 'skipped' | 'dropped' | 'failed' | 'cancelled';
+
+/** What became of a job. 'dropped': bad input of its own or above it, the night goes on; 'failed': the night cannot. */
+export interface Outcome {
+  readonly job: string;
+  readonly status: OutcomeStatus;
+  /** Relative to the output directory. */
+  readonly products: readonly string[];
+  readonly attempt: number;
+  /** Wall and CPU time of the task, CPU of all its threads where it can be told. */
+  readonly seconds: number;
+  readonly cpuSeconds?: number | undefined;
+  /** Largest resident memory of the process while it ran [bytes]. */
+  readonly peakBytes?: number | undefined;
+  readonly summary?: Readonly<Record<string, number | string>> | undefined;
+  readonly timings?: readonly { readonly name: string; readonly seconds: number }[] | undefined;
+  readonly warnings?: readonly string[] | undefined;
+  /** Of a gate: what the product's header says. */
+  readonly verdict?: { readonly verdict: 'ok' | 'suspect' | 'drop'; readonly reason: string } | undefined;
+  /** Why it was dropped, failed or cancelled. */
+  readonly failure?: Failure | undefined;
+  /** 'host pid thread'. */
+  readonly where?: string | undefined;
+}
+
+/** A line of an exposure's log file and of the events: what, when, of which job, in which run. */
+export interface NightEvent {
+  /** UTC, ISO 8601 with milliseconds. */
+  readonly time: string;
+  readonly run: string;
+  readonly event: 'planned' | 'begin' | 'retry' | 'end' | 'warning' | 'message';
+  readonly job?: string | undefined;
+  readonly stage?: string | undefined;
+  readonly outcome?: Outcome | undefined;
+  readonly message?: string | undefined;
+}
