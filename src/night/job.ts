@@ -101,6 +101,8 @@ export interface Outcome {
   readonly status: OutcomeStatus;
   /** Relative to the output directory. */
   readonly products: readonly string[];
+  /** Key of the product, as its manifest has it. */
+  readonly key?: string | undefined;
   readonly attempt: number;
   /** Wall and CPU time of the task, CPU of all its threads where it can be told. */
   readonly seconds: number;
@@ -118,14 +120,39 @@ export interface Outcome {
   readonly where?: string | undefined;
 }
 
-/** A line of an exposure's log file and of the events: what, when, of which job, in which run. */
+/** A run as its first and last event tell it. */
+export interface RunAbout {
+  readonly host: string;
+  readonly pid: number;
+  /** What tells this process from a later one of the same pid (`processBirth` of src/ledger); absent where nothing does. */
+  readonly born?: string | undefined;
+  /** What was asked for: verb, telescopes, night, chips, executor, options. No password, no environment. */
+  readonly request: Readonly<Record<string, unknown>>;
+  /** Jobs of the plan by state. */
+  readonly counts?: Readonly<Record<JobState, number>> | undefined;
+  /** Of 'finish'. */
+  readonly exitCode?: number | undefined;
+}
+
+/**
+ * A line of an exposure's log file and of the events: what, when, of which job, in which run. The ledger is made of these and
+ * of nothing else, so that the logs make it again. 'start' and 'finish' speak of the run and are lines of night.jsonl; 'retry'
+ * says that the attempt of its outcome failed and another follows; what has no line but a product is done.
+ */
 export interface NightEvent {
   /** UTC, ISO 8601 with milliseconds. */
   readonly time: string;
   readonly run: string;
-  readonly event: 'planned' | 'begin' | 'retry' | 'end' | 'warning' | 'message';
+  readonly event: 'start' | 'planned' | 'begin' | 'retry' | 'end' | 'warning' | 'message' | 'finish';
   readonly job?: string | undefined;
   readonly stage?: string | undefined;
+  /** Of 'planned': the job's state and key in the plan; `message` says why. */
+  readonly state?: JobState | undefined;
+  readonly key?: string | undefined;
+  /** Of 'begin': which attempt, and 'host pid thread' where it is known before the end. */
+  readonly attempt?: number | undefined;
+  readonly where?: string | undefined;
   readonly outcome?: Outcome | undefined;
+  readonly about?: RunAbout | undefined;
   readonly message?: string | undefined;
 }
