@@ -51,6 +51,8 @@ export interface Prediction {
   readonly cpuSeconds: number;
   /** Resident memory beyond that of an idle worker [bytes]. */
   readonly peakBytes: number;
+  /** The same where the job has a way of less memory (`Task.lowMemory`): the bytes of its products are the same [bytes]. */
+  readonly lowMemoryBytes?: number | undefined;
   /** What is written [bytes]. */
   readonly diskBytes: number;
 }
