@@ -12,10 +12,28 @@ const ROOMS = {
   ledger: ['core', 'store', 'database'],
   stages: ['core', 'engine', 'fits', 'calib'],
   simulate: ['core', 'engine', 'fits', 'store', 'instruments'],
-  night: ['core', 'engine', 'fits', 'store', 'calib', 'instruments', 'almanac', 'ledger', 'stages', 'simulate'],
+  night: [
+    'core',
+    'engine',
+    'fits',
+    'store',
+    'database',
+    'calib',
+    'instruments',
+    'almanac',
+    'ledger',
+    'stages',
+    'simulate',
+  ],
 };
 // Which room may use which npm package; a package that is not named here is used by none.
-const PACKAGES = { commander: 'cli', piscina: 'engine', kysely: 'calib', 'better-sqlite3': 'calib', pg: 'calib' };
+const PACKAGES = {
+  commander: 'cli',
+  piscina: 'engine',
+  kysely: 'database',
+  'better-sqlite3': 'database',
+  pg: 'database',
+};
 
 const room = (name, allowed) => ({
   name: `${name}-imports`,

@@ -97,6 +97,7 @@ describe('imports between the rooms of src', () => {
       { 'src/fits/a.ts': leaf, 'src/core/a.test.ts': uses('../fits/a.js') },
     ],
     ['commander outside cli', 'only-cli-uses-commander', { 'src/core/a.ts': uses('commander') }],
+    ['a database driver outside database', 'only-database-uses-kysely', { 'src/ledger/a.ts': uses('kysely') }],
     ['a package of the tools in the product', 'packages-by-room', { 'src/core/a.ts': uses('dependency-cruiser') }],
     ['an import that leads nowhere', 'not-found', { 'src/core/a.ts': uses('./gone.js') }],
   ];

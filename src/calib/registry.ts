@@ -11,9 +11,10 @@ import { CalibrationError, InputError, RamplineError, StorageError, UsageError }
 import type { CalibrationRule, Instrument } from '../core/product.js';
 import { didYouMean } from '../core/suggest.js';
 import { version } from '../core/version.js';
+import { isDatabaseUrl, publicUrl } from '../database/index.js';
 import { openFits } from '../fits/index.js';
 import { canonicalJson, hashFile, openStore, type ProductRecord, readHashed, readManifest } from '../store/index.js';
-import { Database, publicUrl } from './database.js';
+import { Database } from './database.js';
 import {
   CALIBRATION_SCHEMA,
   type CalibrationRecord,
@@ -246,7 +247,7 @@ function pointedUrl(directory: string): string | undefined {
  */
 export async function openRegistry(directory: string, options: RegistryOptions = {}): Promise<Registry> {
   const { url, create = false } = options;
-  if (url !== undefined && !/^postgres(ql)?:\/\/[^\s]+$/.test(url)) {
+  if (url !== undefined && !isDatabaseUrl(url)) {
     throw new UsageError(`expected the registry to be a URL such as postgres://host/database, received "${url}"`);
   }
   const store = create ? await openStore(directory) : undefined;

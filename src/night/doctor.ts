@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statfsSync } from 'node:fs';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { sqliteVersion } from '../calib/database.js';
 import { addonPath, explainLoadFailure, packageRoot } from '../core/addon.js';
 import { RamplineError } from '../core/errors.js';
+import { sqliteVersion } from '../database/index.js';
 import { addon, KERNELS } from '../engine/index.js';
 import { openStore } from '../store/index.js';
 
@@ -125,12 +125,12 @@ function engine(): Finding[] {
 async function sqlite(): Promise<Finding> {
   const what = 'SQLite';
   try {
-    return { what, state: 'ok', found: `${await sqliteVersion()}, for calibration registries` };
+    return { what, state: 'ok', found: `${await sqliteVersion()}, for calibration registries and ledgers` };
   } catch (error) {
     return {
       what,
       state: 'note',
-      found: `no calibration registry in SQLite: ${(error as Error).message}`,
+      found: `no calibration registry or ledger in SQLite: ${(error as Error).message}`,
       mend: 'npm run build',
     };
   }
