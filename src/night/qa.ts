@@ -12,8 +12,9 @@ import { type Assessment, assessCalibration, type Check, worse } from '../stages
 import { bitColour } from '../stages/qa/colours.js';
 import { type CalibrationComparison, compareCalibrations, isDetectorMap } from '../stages/qa/compare.js';
 import { type CalibrationMaps, type MapsIdentity, mapsOfFile, mapsOfHdus, maskOfFile } from '../stages/qa/maps.js';
+import { htmlDocument } from '../stages/qa/markup.js';
 import { countBits, type QaGeometry, scienceRegion } from '../stages/qa/measure.js';
-import { comparisonBody, htmlDocument, pictureLimits, qaPage } from '../stages/qa/page.js';
+import { comparisonBody, pictureLimits, qaPage } from '../stages/qa/page.js';
 import { drawImage } from '../stages/qa/picture.js';
 import { drawPlot, escapeMarkup, type Plot } from '../stages/qa/svg.js';
 import { openStore } from '../store/index.js';

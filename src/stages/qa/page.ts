@@ -5,9 +5,22 @@ import type { Assessment, Check, ImageMeasures } from './assess.js';
 import { bitColour, LINE_COLOURS } from './colours.js';
 import { type CalibrationComparison, isDetectorMap } from './compare.js';
 import { type CalibrationMaps, FREQUENCY, type Illumination } from './maps.js';
+import {
+  badge,
+  bitCell,
+  cell,
+  count,
+  figure,
+  htmlDocument,
+  number,
+  percent,
+  picture,
+  right,
+  tableOf,
+} from './markup.js';
 import { cellsOf, poolFlags, quantile, sampleOf, scatter } from './measure.js';
 import { DIVERGING_STOPS, drawFlags, drawMap, GREY_STOPS, type Limits, type MapStyle } from './picture.js';
-import { drawPlot, shortNumber, escapeMarkup as text } from './svg.js';
+import { drawPlot, escapeMarkup as text } from './svg.js';
 
 export interface PageInput {
   /** Name of the file without directories. */
@@ -33,66 +46,7 @@ const IMAGE_STYLE: MapStyle = { stops: GREY_STOPS, softening: 2 };
 /** So small a softening that the stretch is linear. */
 const DIFFERENCE_STYLE: MapStyle = { stops: DIVERGING_STOPS, softening: 1e-3 };
 
-const STYLE = `
-:root{color-scheme:light dark;--ground:#fff;--panel:#f3f5f7;--ink:#1b1f24;--soft:#59636e;--line:#d5dae0;--pass:#1a7f37;--warn:#9a6700;--fail:#cf222e;--other:#59636e}
-@media(prefers-color-scheme:dark){:root{--ground:#14171a;--panel:#1e2327;--ink:#e4e7ea;--soft:#a0a9b2;--line:#363d44;--pass:#4ac26b;--warn:#e3b341;--fail:#ff7b72;--other:#a0a9b2}}
-*{box-sizing:border-box}
-body{margin:0 auto;padding:16px;max-width:1120px;background:var(--ground);color:var(--ink);font:15px/1.45 system-ui,sans-serif}td,dd,p,li,figcaption{overflow-wrap:anywhere}th{white-space:nowrap}
-h1{font-size:1.45rem;line-height:1.2;margin:.2em 0}h2{font-size:1.15rem;margin:1.6em 0 .5em;border-bottom:1px solid var(--line);padding-bottom:.2em}h3{font-size:1rem;margin:1.2em 0 .3em}
-p{margin:.4em 0}.soft,figcaption{color:var(--soft);font-size:.86rem}
-.badge{display:inline-block;padding:.05em .55em;border-radius:.8em;border:1.5px solid currentColor;font-weight:600;font-size:.85em;white-space:nowrap}
-.pass{color:var(--pass)}.warn{color:var(--warn)}.fail{color:var(--fail)}.other{color:var(--other)}
-.figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,380px),1fr));gap:18px;align-items:start}
-figure{margin:0;break-inside:avoid;min-width:0}figure svg,figure img{display:block;width:100%;height:auto;background:var(--panel);border-radius:4px}
-figure img.cells{image-rendering:pixelated}figcaption{margin-top:.35em}figure+figure{margin-top:14px}.figures>figure+figure{margin-top:0}
-.bar{margin-top:6px}
-.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem}
-th,td{padding:.28em .6em .28em 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}th{color:var(--soft);font-weight:600}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.number{color:var(--soft);font-size:.82em}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.15em .9em;margin:.6em 0}dt{color:var(--soft)}dd{margin:0}
-.bit{white-space:nowrap}.swatch{display:inline-block;width:.85em;height:.85em;border-radius:2px;margin-right:.45em;vertical-align:-.08em}
-ul{margin:.3em 0;padding-left:1.2em}
-svg text{font:12px system-ui,sans-serif;fill:currentColor}svg .grid{stroke:currentColor;opacity:.14}svg .frame{stroke:currentColor;opacity:.55;fill:none}
-svg .curve{fill:none;stroke-width:1.3;stroke-linejoin:round}svg .mark{stroke:currentColor;stroke-dasharray:3 3;opacity:.6}
-details{margin:.6em 0}summary{cursor:pointer}
-.checks td{overflow-wrap:normal}
-@media(max-width:640px){.checks thead{display:none}.checks tr{display:grid;grid-template-columns:4.6em 1fr;gap:.1em .6em;padding:.45em 0;border-bottom:1px solid var(--line)}.checks td,.checks td.n{border:0;padding:0;grid-column:2;text-align:left;white-space:normal}.checks td:first-child{grid-column:1;grid-row:1/4}.checks .badge{white-space:normal}.checks br{display:none}.checks .number{margin-left:.5em}}
-@media print{:root{--ground:#fff;--panel:#fff;--ink:#000;--soft:#444;--line:#bbb;--pass:#1a7f37;--warn:#9a6700;--fail:#cf222e;--other:#444}body{max-width:none;padding:0;font-size:10pt}.figures{grid-template-columns:repeat(2,minmax(0,1fr))}h2,h3{break-after:avoid}.scroll{overflow:visible}table{font-size:8.5pt}th,th.n{white-space:normal}th,td{padding-right:.4em}tr{break-inside:avoid}}
-`;
-
-const badge = (verdict: string) =>
-  `<span class="badge ${['pass', 'warn', 'fail'].includes(verdict) ? verdict : 'other'}">${text(verdict)}</span>`;
-const number = (value: number | null) => (value === null || !Number.isFinite(value) ? '–' : shortNumber(value));
 const unitText = (unit: string) => (unit === '' ? '' : ` ${text(unit)}`);
-const count = (value: number) => value.toLocaleString('en-US').replaceAll(',', '\u202f');
-/** A share that is not 0 is never shown as 0. */
-const percent = (part: number, whole: number) => {
-  const value = (100 * part) / whole;
-  if (value === 0) return '0 %';
-  return value < 0.0005 ? '&lt;0.001 %' : `${Number(value.toPrecision(3)).toFixed(value >= 10 ? 1 : 3)} %`;
-};
-
-interface Cell {
-  readonly html: string;
-  readonly right?: boolean;
-}
-const cell = (html: string): Cell => ({ html });
-const right = (html: string): Cell => ({ html, right: true });
-const bitCell = (bit: number, name: string): Cell =>
-  cell(`<span class="bit"><span class="swatch" style="background:${bitColour(bit, name)}"></span>${text(name)}</span>`);
-
-function tableOf(head: readonly Cell[], rows: readonly (readonly Cell[])[], kind = ''): string {
-  const line = (tag: string, cells: readonly Cell[]) =>
-    `<tr>${cells.map((one) => `<${tag}${one.right === true ? ' class="n"' : ''}>${one.html}</${tag}>`).join('')}</tr>`;
-  return `<div class="scroll"><table${kind === '' ? '' : ` class="${kind}"`}><thead>${line('th', head)}</thead><tbody>${rows.map((row) => line('td', row)).join('')}</tbody></table></div>`;
-}
-
-const figure = (inside: string, caption: string) => `<figure>${inside}<figcaption>${caption}</figcaption></figure>`;
-
-function picture(png: Buffer, cols: number, rows: number, label: string, cells = false): string {
-  const alternative = `alt="${text(label)}" title="${text(label)}"`;
-  return `<img${cells ? ' class="cells"' : ''} src="data:image/png;base64,${png.toString('base64')}" width="${cols}" height="${rows}" ${alternative}>`;
-}
 
 /** The colours of a picture with the values they stand for, 0 among them where it is inside. */
 function colourBar({ low, high }: Limits, { stops, softening }: MapStyle, unit: string, id: string): string {
@@ -473,11 +427,6 @@ function checksSection({ checks }: Assessment): string {
       return `<h3>${text(group[0]?.toUpperCase() + group.slice(1))}</h3>${tableOf([cell('verdict'), cell('number'), right('value'), right('limits')], rows, 'checks')}`;
     })
     .join('');
-}
-
-/** A document around a body: style, title, and nothing from outside. */
-export function htmlDocument(title: string, body: string): string {
-  return `<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>${text(title)}</title>\n<style>${STYLE}</style>\n</head>\n<body>\n${body}\n</body>\n</html>\n`;
 }
 
 /** The whole page. */

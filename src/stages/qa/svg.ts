@@ -6,8 +6,8 @@ export interface Series {
   /** In the order of x; a point whose value is not finite breaks the line. */
   readonly points: readonly (readonly [x: number, y: number])[];
   readonly colour?: string;
-  /** 'step': a histogram, each point at the left edge of its bin, the last closing it. 'dots': marked points joined by a line. */
-  readonly style?: 'line' | 'step' | 'dots';
+  /** 'step': a histogram, each point at the left edge of its bin, the last closing it. 'dots': marked points joined by a line; 'points': not joined. */
+  readonly style?: 'line' | 'step' | 'dots' | 'points';
 }
 
 export interface Axis {
@@ -144,7 +144,8 @@ function pathOf({ points, style }: Series, x: Scale, y: Scale): string {
     if (style === 'step') {
       const end = points[i + 1]?.[0];
       d += `${pen ? 'L' : 'M'}${px} ${py}${end === undefined ? '' : `L${n(x.at(end))} ${py}`}`;
-    } else d += `${pen ? 'L' : 'M'}${px} ${py}`;
+    } else if (style === 'points') d += `M${px} ${py}h0`;
+    else d += `${pen ? 'L' : 'M'}${px} ${py}`;
     pen = true;
   }
   return d;
@@ -228,7 +229,8 @@ export function drawPlot(plot: Plot, own = false): string {
   const colour = (one: Series) => one.colour ?? 'currentColor';
   for (const one of series) {
     const name = one.name === undefined ? '' : `<title>${escapeMarkup(one.name)}</title>`;
-    out.push(`<path class="curve" stroke="${colour(one)}" d="${pathOf(one, x, y)}">${name}</path>`);
+    const round = one.style === 'points' ? ' style="stroke-width:4;stroke-linecap:round"' : '';
+    out.push(`<path class="curve"${round} stroke="${colour(one)}" d="${pathOf(one, x, y)}">${name}</path>`);
     if (one.style !== 'dots') continue;
     for (const [u, v] of one.points) {
       if (Number.isFinite(v)) out.push(`<circle cx="${n(x.at(u))}" cy="${n(y.at(v))}" r="3" fill="${colour(one)}"/>`);
