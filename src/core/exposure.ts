@@ -19,7 +19,7 @@ export type ExposureKind = (typeof EXPOSURE_KINDS)[number];
 /** One raw file: an exposure of one chip. */
 export interface RawFrame {
   readonly chip: string;
-  /** Absolute, or relative to the directory that was scanned, as `Night.root` says. */
+  /** Relative to the directory that was scanned (`Almanac.root`), with '/'. */
   readonly path: string;
   readonly bytes: number;
   /** Reads, rows and columns of a read as the first blocks say; 0 where they do not. */
@@ -54,14 +54,20 @@ export interface Exposure {
   /** 1 on, 0 off, -1 unknown. */
   readonly lamps: { readonly quartz: number; readonly thar: number; readonly une: number };
   readonly ditherPixels: number;
+  /** As the headers write them, '' where there is none. */
   readonly plate: string;
   readonly design: string;
   readonly configuration: string;
   readonly field: string;
   readonly cartridge: string;
+  /** Map of fibres (plug map). */
+  readonly map?: string | undefined;
+  /** Of the observer; ASCII, '?' for anything else. */
   readonly comment: string;
   /** Exposures of one sequence (the same kind and configuration in a row) share a number, from 1; 0: none. */
   readonly sequence: number;
+  /** The exposure before it is there and a dark: its traps hold no light of that one. */
+  readonly afterDark?: boolean | undefined;
   /** The whole exposure is not reduced. */
   readonly drop?: Drop | undefined;
 }

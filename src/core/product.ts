@@ -1,4 +1,5 @@
 /** What stages hand to each other, and what an instrument is: data, no behaviour beyond naming. */
+import type { NightRules } from './night_rules.js';
 
 /** Which exposure of which chip: what every product carries in its primary header. */
 export interface Identity {
@@ -113,6 +114,8 @@ export interface Instrument {
   /** `{stage}-{tele}-{mjd}-{chip}-{exposure}.fits` */
   productName(stage: string, identity: Identity): string;
   readonly calibrationRules: readonly CalibrationRule[];
+  /** How the raw files of a night are found and read; absent for an instrument whose nights no almanac can list. */
+  readonly night?: NightRules | undefined;
 }
 
 /** One file or value that went into a product, and why it was chosen. */

@@ -410,31 +410,10 @@ export class FitsFile {
         throw new InputError(`more than ${this.limits.hdus} HDUs, which is the limit`, { file: this.path, offset });
       }
       const { scan, bytes } = this.#scanHeader(offset, index);
-      const stored = Header.fromScan(bytes, scan);
-      const compressed = scan.kind === 2 && isTileImage(stored);
-      const header = compressed ? restoreHeader(stored) : stored;
-      this.warnings.push(...stored.warnings.map((warning) => `HDU ${index}: ${warning}`));
-      const dataOffset = offset + scan.headerBytes;
-      hdus.push({
-        index,
-        kind: compressed ? 'image' : KINDS[scan.kind]!,
-        name: header.string('EXTNAME', '').trimEnd(),
-        version: header.number('EXTVER', 1),
-        header,
-        storedHeader: stored,
-        compression: compressed ? stored.string('ZCMPTYPE', '').trim() : undefined,
-        headerOffset: offset,
-        dataOffset,
-        dataBytes: scan.dataBytes,
-        dataPresent: scan.dataPresent,
-        axes: compressed ? imageAxes(stored, this.limits.axes) : scan.axes,
-        bitpix: compressed ? stored.number('ZBITPIX', 0) : scan.bitpix,
-        storedAxes: scan.axes,
-        pcount: scan.pcount,
-        gcount: scan.gcount,
-        headerBytes: bytes,
-      });
-      offset = dataOffset + Math.ceil(scan.dataBytes / BLOCK_BYTES) * BLOCK_BYTES;
+      const hdu = describeHdu(scan, bytes, offset, index, this.limits.axes);
+      this.warnings.push(...hdu.storedHeader.warnings.map((warning) => `HDU ${index}: ${warning}`));
+      hdus.push(hdu);
+      offset = hdu.dataOffset + Math.ceil(scan.dataBytes / BLOCK_BYTES) * BLOCK_BYTES;
       if (offset > size) this.warnings.push(`HDU ${index}: the file ends ${offset - size} bytes before its last block`);
     }
     return hdus;
@@ -509,6 +488,87 @@ export class FitsFile {
     this.#verified.set(hdu.index, state);
     return state;
   }
+}
+
+/** An HDU from its scanned header, whose bytes begin at `offset` of the file. */
+function describeHdu(scan: ScannedHeader, bytes: Uint8Array, offset: number, index: number, mostAxes: number): Hdu {
+  const stored = Header.fromScan(bytes, scan);
+  const compressed = scan.kind === 2 && isTileImage(stored);
+  const header = compressed ? restoreHeader(stored) : stored;
+  return {
+    index,
+    kind: compressed ? 'image' : KINDS[scan.kind]!,
+    name: header.string('EXTNAME', '').trimEnd(),
+    version: header.number('EXTVER', 1),
+    header,
+    storedHeader: stored,
+    compression: compressed ? stored.string('ZCMPTYPE', '').trim() : undefined,
+    headerOffset: offset,
+    dataOffset: offset + scan.headerBytes,
+    dataBytes: scan.dataBytes,
+    dataPresent: scan.dataPresent,
+    axes: compressed ? imageAxes(stored, mostAxes) : scan.axes,
+    bitpix: compressed ? stored.number('ZBITPIX', 0) : scan.bitpix,
+    storedAxes: scan.axes,
+    pcount: scan.pcount,
+    gcount: scan.gcount,
+    headerBytes: bytes,
+  };
+}
+
+/** Gives bytes of a file from `offset`; fewer than `length` only where the file ends. */
+export type ReadPiece = (offset: number, length: number) => Promise<Uint8Array>;
+
+/**
+ * The first HDUs of a file by their headers alone, without opening it whole: an almanac asks a thousand files so. Data that
+ * end early are no error here: `dataPresent` tells.
+ * @param size bytes of the file; what lies beyond is not asked for
+ * @param piece bytes of the first reading, which serves as many headers as lie in it
+ * @returns fewer than `count` HDUs where the file has no more
+ * @throws InputError for what is no FITS header or breaks a limit
+ */
+export async function readFirstHdus(
+  read: ReadPiece,
+  size: number,
+  count: number,
+  options: { readonly file?: string; readonly piece: number; readonly limits?: Partial<FitsLimits> },
+): Promise<Hdu[]> {
+  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const codec = loadCodec();
+  const { file } = options;
+  if (size === 0) throw new InputError('the file is empty', { file });
+  let start = 0;
+  let held = new Uint8Array(0);
+  const from = async (offset: number, length: number): Promise<Uint8Array> => {
+    const wanted = Math.min(length, size - offset);
+    if (offset < start || offset + wanted > start + held.length) {
+      start = offset;
+      held = (await read(offset, Math.min(Math.max(wanted, options.piece), size - offset))) as Uint8Array<ArrayBuffer>;
+      if (held.length < wanted) throw new InputError('it was cut short while it was read', { file, offset });
+    }
+    return held.subarray(offset - start);
+  };
+  const hdus: Hdu[] = [];
+  for (let offset = 0; hdus.length < count && offset < size; ) {
+    const index = hdus.length;
+    const left = size - offset;
+    // Bytes after the last HDU that are no extension are no error when a file is opened, so they are none here.
+    if (index > 0 && (left < 8 || Buffer.from(await from(offset, 8)).toString('latin1', 0, 8) !== 'XTENSION')) break;
+    let scan: ScannedHeader;
+    let bytes: Uint8Array;
+    for (let piece = BLOCK_BYTES; ; piece *= 4) {
+      bytes = await from(offset, piece);
+      scan = codec.scanHeader(bytes, left, index === 0, true, limits.cards, limits.axes, limits.dataBytes);
+      const at = scan.status.offset < 0 ? offset : offset + scan.status.offset;
+      check({ ...scan.status, offset: at }, { file, hdu: index });
+      if (scan.complete) break;
+      if (piece >= left) throw new InputError('the header has no END', { file, hdu: index, offset });
+    }
+    const hdu = describeHdu(scan, bytes.slice(0, scan.headerBytes), offset, index, limits.axes);
+    hdus.push(hdu);
+    offset = hdu.dataOffset + Math.ceil(scan.dataBytes / BLOCK_BYTES) * BLOCK_BYTES;
+  }
+  return hdus;
 }
 
 /** ZNAXISn as they stand; whether they can be true is asked when the image is read. */

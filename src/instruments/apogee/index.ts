@@ -8,6 +8,7 @@ import type { Identity, Instrument } from '../../core/product.js';
 export type Telescope = 'apo' | 'lco';
 export type Chip = 'a' | 'b' | 'c';
 
+import { NIGHT_RULES } from './night.js';
 import { CALIBRATION_RULES } from './rules.js';
 
 /** MJD from which exposure numbers count nights. */
@@ -40,6 +41,7 @@ export const apogee: Instrument = {
   geometry: { readCols: 2560, rows: 2048, cols: 2048, amplifiers: 4, border: 4 },
   readTimeSeconds: 10.647,
   calibrationRules: CALIBRATION_RULES,
+  night: NIGHT_RULES,
 
   defaults(identity) {
     const { tele, chip } = known(identity);

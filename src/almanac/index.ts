@@ -1,0 +1,15 @@
+/**
+ * The almanac: what raw files a night has, what kind each exposure is, what is missing, what is not reduced and why, what
+ * changed in the files. Everything from names and the first blocks of headers; pixels are the classifier's business.
+ */
+export {
+  applyBadList,
+  type BadExposure,
+  badListText,
+  mergeBadLists,
+  parseBadList,
+  readBadList,
+} from './bad.js';
+export { datamodelChanges } from './datamodel.js';
+export { nightRules, type ScanRequest, scanNight } from './scan.js';
+export * from './types.js';
