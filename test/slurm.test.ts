@@ -91,7 +91,6 @@ describe("Slurm's commands", () => {
     await slurm.killController();
     try {
       await expect(partition()).rejects.toThrow(RetriableError);
-      await expect(queued([1])).rejects.toThrow(RetriableError);
     } finally {
       await slurm.resume();
     }

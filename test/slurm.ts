@@ -140,7 +140,7 @@ export async function startSlurm(cpus = availableParallelism()): Promise<Private
     writeFileSync(
       conf,
       // linuxproc and none: no cgroups. The two NoInAddrAny keep the daemons on 127.0.0.1. cred_expire: a job that is
-      // requeued waits so long before it may start again. Commands try half of SlurmctldTimeout for a controller that is away.
+      // requeued waits so long before it may start again. Commands try MessageTimeout and more for a controller that is away.
       `ClusterName=rampline
 SlurmctldHost=${host}(127.0.0.1)
 SlurmUser=root
@@ -170,7 +170,8 @@ SwitchType=switch/none
 ReturnToService=2
 InactiveLimit=0
 KillWait=20
-SlurmctldTimeout=4
+SlurmctldTimeout=30
+MessageTimeout=4
 SlurmdTimeout=30
 NodeName=${host} NodeAddr=127.0.0.1 CPUs=${cpus} RealMemory=${realMemory() - SPARE_MB} State=UNKNOWN
 PartitionName=main Nodes=${host} Default=YES MaxTime=INFINITE State=UP

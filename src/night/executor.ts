@@ -35,6 +35,8 @@ export interface RunContext {
   readonly isolate: boolean;
   /** Ids of jobs that are done again although they are done. */
   readonly force: ReadonlySet<string>;
+  /** Outcomes of jobs of the plan that were settled elsewhere: neither run nor told to the sink. Their state does not count. */
+  readonly settled?: ReadonlyMap<string, Outcome> | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly sink: RunSink;
 }
