@@ -25,18 +25,6 @@ function ramp(directory: string, ...args: string[]) {
   };
 }
 
-/** The bytes of a product but for DATE and the sums over the header that has it. */
-function science(path: string): Buffer {
-  const bytes = readFileSync(path);
-  const header = bytes.subarray(0, bytes.indexOf('END     '.padEnd(80), 0, 'latin1') + 80);
-  for (const keyword of ['DATE    =', 'CHECKSUM=', 'DATASUM =']) {
-    const at = header.indexOf(keyword, 0, 'latin1');
-    expect(at).toBeGreaterThan(0);
-    header.fill(0x20, at + 9, at + 80);
-  }
-  return bytes;
-}
-
 function prepare() {
   const ended = rampline(['simulate', '--reads', '12', '--rows', '64', '-o', raw, '--json', '--log-level', 'error']);
   expect(ended.stderr).toBe('');
@@ -60,7 +48,9 @@ describe('a small exposure of three chips', () => {
     ramp(directory, ...args);
     expect(products(join(base, directory))).toEqual(products(join(base, 'plain')));
     for (const product of products(join(base, 'plain'))) {
-      expect(science(join(base, directory, product)).equals(science(join(base, 'plain', product)))).toBe(true);
+      expect(readFileSync(join(base, directory, product)).equals(readFileSync(join(base, 'plain', product)))).toBe(
+        true,
+      );
     }
     const diff = rampline(['diff', join(base, directory), join(base, 'plain'), '--json']);
     expect(diff.code).toBe(0);

@@ -454,13 +454,13 @@ export interface ResolveOptions {
 
 /**
  * The calibrations of a frame, by the instrument's rules.
- * @param source a directory, or its open registry
+ * @param source a directory, its open registry, or several directories that are asked together as if their files lay in one
  * @param usedBy the stages that will run
  * @throws CalibrationError for all that is missing at once, with the nearest that were refused; UsageError for an unknown
  *   pin; InputError, StorageError, RetriableError
  */
 export async function resolveCalibrations(
-  source: string | Registry,
+  source: string | Registry | readonly string[],
   instrument: Pick<Instrument, 'name' | 'calibrationRules'>,
   frame: Frame,
   usedBy: readonly CalibrationRule['usedBy'][],
@@ -468,21 +468,36 @@ export async function resolveCalibrations(
 ): Promise<Resolution> {
   const { pin: pinName, wanted = [], kinds, allowMissing = false } = options;
   if (!Number.isFinite(frame.mjd)) throw new UsageError(`expected the frame's MJD to be finite, received ${frame.mjd}`);
-  const registry = typeof source === 'string' ? await openRegistry(source) : source;
+  const opened: Registry[] = [];
   try {
+    const sources = typeof source === 'string' || source instanceof Registry ? [source] : source;
+    for (const one of sources) if (typeof one === 'string') opened.push(await openRegistry(one));
+    const registries = source instanceof Registry ? [source] : opened;
     const rules = instrument.calibrationRules
       .filter((rule) => usedBy.includes(rule.usedBy) && (kinds === undefined || kinds.includes(rule.kind)))
       .map((rule) => (wanted.includes(rule.kind) ? { ...rule, required: true } : rule));
-    const { records, unusable } = await registry.survey();
-    const pin = pinName === undefined ? undefined : await registry.pinNamed(pinName);
+    // The same file in two directories is one candidate: that of the first.
+    const pathOf = new Map<string, string>();
+    const records: CalibrationRecord[] = [];
+    const unusable: Unusable[] = [];
+    for (const registry of registries) {
+      const survey = await registry.survey();
+      unusable.push(...survey.unusable);
+      for (const record of survey.records) {
+        if (pathOf.has(record.sha256)) continue;
+        pathOf.set(record.sha256, join(registry.directory, record.file));
+        records.push(record);
+      }
+    }
+    const pin = pinName === undefined ? undefined : await pinAmong(registries, pinName);
     const explanation = selectCalibrations(rules, { instrument: instrument.name, ...frame }, records, pin, unusable);
-    if (!allowMissing) requireComplete(explanation, registry.directory);
+    if (!allowMissing) requireComplete(explanation, registries.map(({ directory }) => directory).join(', '));
     const files = new Map<string, ChosenFile[]>();
     for (const { rule, candidates } of explanation.results) {
       const chosen = candidates
         .filter(({ verdict }) => verdict === 'used')
         .map(({ record, weight }) => ({
-          path: join(registry.directory, record.file),
+          path: pathOf.get(record.sha256)!,
           sha256: record.sha256,
           weight,
           record,
@@ -491,8 +506,17 @@ export async function resolveCalibrations(
     }
     return { explanation, files };
   } finally {
-    if (typeof source === 'string') await registry.close();
+    for (const registry of opened) await registry.close();
   }
+}
+
+/** The pin of that name in the first directory that has it; the last one says what names there are. */
+async function pinAmong(registries: readonly Registry[], name: string): Promise<Pin | undefined> {
+  for (const registry of registries.slice(0, -1)) {
+    const found = (await registry.pins()).find((pin) => pin.name === name);
+    if (found !== undefined) return found;
+  }
+  return registries.at(-1)?.pinNamed(name);
 }
 
 /** Far beyond any set of maps of one detector. */

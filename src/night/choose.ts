@@ -20,17 +20,18 @@ export interface Needs {
 
 /**
  * Chooses calibrations for one frame.
- * @param directory of calibrations; undefined: nothing is chosen, and the instrument's figures do
+ * @param directory of calibrations, or several that are asked together; undefined or none: nothing is chosen, and the
+ *   instrument's figures do
  * @throws CalibrationError (exit code 22) naming all that is missing and what was refused
  */
 export async function chooseCalibrations(
-  directory: string | undefined,
+  directory: string | readonly string[] | undefined,
   instrument: Instrument,
   frame: Frame,
   { required, optional }: Needs,
   pin?: string,
 ): Promise<Choice> {
-  if (directory === undefined) {
+  if (directory === undefined || directory.length === 0) {
     if (required.length > 0) {
       throw new CalibrationError(`no calibration directory was given, and ${required.join(', ')} is needed`);
     }

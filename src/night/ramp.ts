@@ -4,6 +4,7 @@ import { basename, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { loadRampCalibrations } from '../calib/ramp.js';
 import { loadRateCalibrations } from '../calib/rates.js';
+import type { Frame } from '../calib/select.js';
 import { packageRoot } from '../core/addon.js';
 import { BugError, InputError, RetriableError, UsageError } from '../core/errors.js';
 import { DQ } from '../core/generated/dq.js';
@@ -46,8 +47,13 @@ export interface RampTask {
   readonly path: string;
   readonly identity: Identity;
   readonly output: string;
+  /** Name of the product in `output`; default: the instrument's, at the top. */
+  readonly product?: string | undefined;
+  /** Why this file is reduced, for PROVENANCE. */
+  readonly why?: string | undefined;
   readonly options: Partial<RampOptions>;
-  readonly calib?: string | undefined;
+  /** Directory of calibrations, or several that are asked together. */
+  readonly calib?: string | readonly string[] | undefined;
   readonly pin?: string | undefined;
   readonly calibrate: boolean;
   readonly previous: readonly string[];
@@ -64,6 +70,8 @@ export interface RampOutcome {
   readonly status: 'done' | 'skipped' | 'failed' | 'cancelled';
   /** Path of the product, where there is one. */
   readonly product?: string | undefined;
+  /** Its key, as its manifest has it. */
+  readonly key?: string | undefined;
   readonly seconds: number;
   readonly summary?: RampSummary | undefined;
   /** Seconds of each step, summed over threads. */
@@ -146,12 +154,15 @@ const WANTED: Readonly<Record<RampOptions['reset'], readonly string[]>> = {
   'first-read': ['firstread'],
 };
 
+/** Kinds for which the instrument has a figure where no calibration is chosen. */
+const FIGURES: readonly string[] = ['gain', 'readnoise', 'saturation'];
+
 /** Kinds of calibrations that a reduction takes. */
 function needsOf(
   { calib, calibrate, previous }: Pick<RampTask, 'calib' | 'calibrate' | 'previous'>,
   { reset }: RampOptions,
 ): Needs {
-  const detector = calib === undefined ? [] : ['gain', 'readnoise', 'saturation'];
+  const detector = calib === undefined || calib.length === 0 ? [] : FIGURES;
   return {
     required: [
       ...detector,
@@ -204,47 +215,86 @@ async function reduceAndWrite(task: RampTask, store: Store): Promise<Omit<RampOu
   }
 }
 
+/** What decides the bytes of a product of this step, but for the hashes of its inputs. */
+export interface RampRecipe {
+  /** Relative to the output directory. */
+  readonly name: string;
+  readonly options: RampOptions;
+  readonly calibrateParams: Readonly<Record<string, unknown>> | undefined;
+  readonly choice: Choice;
+  /** Of its manifest: what the key is made of. */
+  recordOf(sha256: string, earlier?: readonly Source[]): ProductRecord;
+}
+
+/**
+ * Chooses what the reduction of one exposure takes, without reading any pixel.
+ * @param frame of the raw file, for the choice of calibrations
+ * @throws CalibrationError, UsageError, InputError
+ */
+export async function rampRecipe(
+  task: Pick<
+    RampTask,
+    'path' | 'identity' | 'product' | 'why' | 'options' | 'calib' | 'pin' | 'calibrate' | 'previous' | 'diagnostics'
+  >,
+  frame: Frame,
+): Promise<RampRecipe> {
+  const { 'calibrate-rates': calibrateParams, ...params } = task.options.params ?? {};
+  const options = rampOptions({ ...task.options, params });
+  const choice = await chooseCalibrations(task.calib, apogee, frame, needsOf(task, options), task.pin);
+  const chosen = new Set(choice.files.map(({ kind }) => kind));
+  const figures = FIGURES.every((kind) => chosen.has(kind)) ? undefined : apogee.defaults(task.identity);
+  const shares = choice.files.filter(({ weight }) => weight !== 1);
+  return {
+    name: task.product ?? apogee.productName(task.calibrate ? '2dcal' : '2d', task.identity),
+    options,
+    calibrateParams,
+    choice,
+    recordOf: (sha256, earlier = []) => ({
+      schema: task.calibrate ? CALIBRATE_SCHEMA : RAMP_SCHEMA,
+      software: `rampline ${version()}`,
+      inputs: [
+        { name: basename(task.path), sha256, role: 'raw', why: task.why ?? 'named on the command line' },
+        ...earlier,
+      ],
+      calibrations: choice.entries.filter((entry): entry is Source => entry.sha256 !== '' && entry.used !== false),
+      parameters: {
+        ...rampParameters(options),
+        diagnostics: task.diagnostics,
+        ...(figures === undefined ? {} : { figures: { ...figures } }),
+        ...(shares.length > 0 && { shares: shares.map(({ sha256: of, weight }) => `${weight} of ${of}`) }),
+        ...(calibrateParams && { 'calibrate-rates': { ...calibrateParams } as Record<string, number> }),
+      },
+      kernels: kernelsOf(task.calibrate),
+    }),
+  };
+}
+
 async function reduceOpened(
   raw: FitsFile,
   task: RampTask,
   store: Store,
 ): Promise<Omit<RampOutcome, 'file' | 'seconds'>> {
-  const { 'calibrate-rates': calibrateParams, ...params } = task.options.params ?? {};
-  const options = rampOptions({ ...task.options, params });
-  const name = apogee.productName(task.calibrate ? '2dcal' : '2d', task.identity);
-  const product = store.pathOf(name);
   const layout = task.calib === undefined ? undefined : rampLayout(raw);
-  const frame = frameOfFile(raw, task.identity, apogee);
-  const choice = await chooseCalibrations(task.calib, apogee, frame, needsOf(task, options), task.pin);
-  const rows = layout?.rows ?? apogee.geometry.rows;
-  const calibrations = await loadRampCalibrations(choice.files, apogee, task.identity, rows);
-  const figures = calibrations.figures.length > 0 ? apogee.defaults(task.identity) : undefined;
+  const recipe = await rampRecipe(task, frameOfFile(raw, task.identity, apogee));
+  const { name, options, choice } = recipe;
+  const product = store.pathOf(name);
   const earlier = await Promise.all(task.previous.map((path) => readEarlier(path, task.identity)));
-  const shares = choice.files.filter(({ weight }) => weight !== 1);
-  const recordOf = (sha256: string): ProductRecord => ({
-    schema: task.calibrate ? CALIBRATE_SCHEMA : RAMP_SCHEMA,
-    software: `rampline ${version()}`,
-    inputs: [
-      { name: basename(task.path), sha256, role: 'raw', why: 'named on the command line' },
-      ...earlier.map(({ source }) => source),
-    ],
-    calibrations: choice.entries.filter((entry): entry is Source => entry.sha256 !== '' && entry.used !== false),
-    parameters: {
-      ...rampParameters(options),
-      diagnostics: task.diagnostics,
-      ...(figures === undefined ? {} : { figures: { ...figures } }),
-      ...(shares.length > 0 && { shares: shares.map(({ sha256: of, weight }) => `${weight} of ${of}`) }),
-      ...(calibrateParams && { 'calibrate-rates': { ...calibrateParams } as Record<string, number> }),
-    },
-    kernels: kernelsOf(task.calibrate),
-  });
+  const recordOf = (sha256: string) =>
+    recipe.recordOf(
+      sha256,
+      earlier.map(({ source }) => source),
+    );
   const before = task.force ? undefined : await store.readManifest(name);
   // The hash is needed at once where a product may be done already, else only for the manifest: then it runs beside.
   let hashed = before === undefined ? undefined : await hashFile(task.path);
-  if (hashed !== undefined && (await store.isDone(name, productKey(recordOf(hashed.sha256)))))
-    return { status: 'skipped', product };
+  if (hashed !== undefined) {
+    const key = productKey(recordOf(hashed.sha256));
+    if (await store.isDone(name, key)) return { status: 'skipped', product, key };
+  }
+  const rows = layout?.rows ?? apogee.geometry.rows;
+  const calibrations = await loadRampCalibrations(choice.files, apogee, task.identity, rows);
   const steps = task.calibrate
-    ? await stepsBehind(task, choice.files, options, calibrateParams, earlier, layout as RampLayout)
+    ? await stepsBehind(task, choice.files, options, recipe.calibrateParams, earlier, layout as RampLayout)
     : undefined;
   const images = spare;
   spare = undefined;
@@ -276,9 +326,9 @@ async function reduceOpened(
   const summary = await summarise(result);
   if (Atomics.load(task.control, 0) !== 0) throw new RetriableError('interrupted');
   const hdus = made.hdus.map((hdu) => (hdu.kind === 'table' ? hdu : { ...hdu, overwrite: true }));
-  await store.writeProduct(name, encodeFits(hdus), record);
+  const { key } = await store.writeProduct(name, encodeFits(hdus), record);
   spare = result.images;
-  return { status: 'done', product, summary, timings: result.report.timings, warnings: result.warnings };
+  return { status: 'done', product, key, summary, timings: result.report.timings, warnings: result.warnings };
 }
 
 /** The steps of 2-D calibration for one exposure. */

@@ -27,9 +27,12 @@ export function rampParameters(options: RampResult['options']): RampProduct['par
   return { dropReads, reset, jumps, twoOmit, unit, off: [...off].sort(), ...Object.fromEntries(flat) };
 }
 
-/** Cards of the raw header that describe how bytes were stored, not the exposure. */
+/**
+ * Cards of the raw header that describe how bytes were stored, not the exposure. DATE is when the raw file was written; a
+ * product has none, since the same inputs give the same bytes whenever it is made: its manifest says when.
+ */
 const STORAGE =
-  /^(SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|TFIELDS|T[A-Z]{4}\d+|THEAP|Z[A-Z]+\d*|CHECKSUM|DATASUM|EXTNAME|EXTVER|BZERO|BSCALE|INHERIT|READ)$/;
+  /^(SIMPLE|DATE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|TFIELDS|T[A-Z]{4}\d+|THEAP|Z[A-Z]+\d*|CHECKSUM|DATASUM|EXTNAME|EXTVER|BZERO|BSCALE|INHERIT|READ)$/;
 
 /**
  * The raw header by rule: every card that describes the exposure is carried over as it stands; what describes storage is
@@ -72,7 +75,6 @@ function primaryCards(
     ['CHIP', identity.chip, 'detector'],
     ['EXPOSURE', identity.exposure, 'number in the night'],
     ['STAGE', stage, 'what made the rates: ramp, or ramp and calibrate'],
-    ['DATE', new Date().toISOString().slice(0, 19), 'UTC when this file was made'],
     ['TIMESYS', 'TAI', 'of the times below'],
     ['NREADRAW', result.readsTotal, 'reads in the raw file'],
     ['READ1', result.firstRead + 1, 'first read used, from 1'],
