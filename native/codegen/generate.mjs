@@ -1,8 +1,9 @@
 // Reads every native/kernels/*/kernel.json, every src/stages/*/chain.json and data/dq.json, checks them, and writes what
 // follows from them:
 //   --cxx DIR   DIR/generated/<kernel>.h (Params, ports), DIR/generated/dq.h, DIR/registry.cc, DIR/stream_*.cc
-//   (always)    src/engine/generated/kernels.ts, src/core/generated/dq.ts, build/docs/kernels.md
-// A file is touched only when its content changes, so builds stay incremental. A new kernel folder edits no other file.
+//   (always)    src/engine/generated/kernels.ts, src/core/generated/dq.ts, build/docs/kernels.md, and
+//               src/night/generated/stages.ts, which names every src/stages/*/stage.ts
+// A file is touched only when its content changes, so builds stay incremental. A new folder edits no other file.
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -502,6 +503,29 @@ export const DQ_BITS: readonly DqBit[] = ${JSON.stringify(dq.bits, null, 2)};
   );
 }
 
+/** The stages that say by themselves how they join a night: every src/stages/NAME/stage.ts. */
+function stages() {
+  const folder = join(root, 'src', 'stages');
+  const found = existsSync(folder)
+    ? readdirSync(folder)
+        .filter((name) => existsSync(join(folder, name, 'stage.ts')))
+        .sort()
+    : [];
+  for (const name of found) {
+    if (!/^[a-z][a-z0-9]*(_[a-z0-9]+)*$/.test(name))
+      fail(join(folder, name), 'a stage is lower-case words joined by "_"');
+  }
+  const variable = (name) => pascal(name.replaceAll('_', '-')).replace(/^./, (c) => c.toLowerCase());
+  writeIfChanged(
+    join(root, 'src', 'night', 'generated', 'stages.ts'),
+    `${HEADER}import type { Stage } from '../../stages/stage.js';
+${found.map((name) => `import { stage as ${variable(name)} } from '../../stages/${name}/stage.js';\n`).join('')}
+/** Stages of src/stages that have a descriptor. */
+export const STAGES: readonly Stage[] = [${found.map(variable).join(', ')}];
+`,
+  );
+}
+
 function docs() {
   const cell = (text) => String(text ?? '').replaceAll('|', '\\|');
   const range = (p) => {
@@ -546,4 +570,5 @@ function docs() {
 const at = process.argv.indexOf('--cxx');
 if (at >= 0) cxx(process.argv[at + 1]);
 typescript();
+stages();
 docs();

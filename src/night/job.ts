@@ -7,7 +7,10 @@ import type { Failure } from './failure.js';
 export interface Need {
   /** Id of the other job. */
   readonly job: string;
-  /** Role of its product among the inputs; 'calibration' and 'gate' are not read as inputs. */
+  /**
+   * Role of its product among the inputs; what 'gate' made is not read. 'calibration': products of a build, which the task is
+   * given so that of the night's own calibrations exactly those are candidates.
+   */
   readonly role: string;
   /** 'input': its product is read. 'gate': its verdict decides whether the exposure counts. 'order': it only goes first. */
   readonly how: 'input' | 'gate' | 'order';
@@ -32,6 +35,8 @@ export interface Job {
   readonly stage: string;
   readonly scope: Scope;
   readonly identity: JobIdentity;
+  /** Which of the runs that work side by side does it: that of its chip, or 'join' where it joins chips. */
+  readonly slice: string;
   readonly exposures: readonly Exposure[];
   readonly raw: readonly RawNeed[];
   readonly needs: readonly Need[];
@@ -66,8 +71,13 @@ export interface Plan {
   readonly instrument: string;
   readonly tele: readonly string[];
   readonly mjd: number;
-  /** Chips of this slice; the whole night has all. */
+  /** All chips of the night. */
   readonly chips: readonly string[];
+  /**
+   * Which slices this plan is for; the whole night has all: a chip each, and 'join'. Jobs of other slices are here only where
+   * one of these needs them, and are for others to do.
+   */
+  readonly slices: readonly string[];
   /** Absolute. */
   readonly output: string;
   readonly options: NightOptions;

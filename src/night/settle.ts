@@ -112,5 +112,16 @@ export function decide(job: Job, output: string, settledOf: (id: string) => Sett
     const [first = 'no reason was recorded'] = gated.values();
     return { drop: first };
   }
-  return { job: rest, inputs: left.flatMap(({ paths }) => paths) };
+  return { job: rest, inputs: [...left.flatMap(({ paths }) => paths), ...builtFor(job, output, settledOf)] };
+}
+
+/** Calibrations that the night built for this job: of those in OUTPUT/calib they alone are its own. */
+function builtFor(job: Job, output: string, settledOf: (id: string) => Settled): Task['inputs'] {
+  return job.needs
+    .filter(({ role, how }) => role === 'calibration' && how === 'order')
+    .flatMap(({ role, job: id }) => {
+      const { job: build, outcome } = settledOf(id);
+      const names = isMade(outcome) ? outcome.products : [];
+      return names.map((name) => ({ role, path: join(output, name), identity: build.identity }));
+    });
 }

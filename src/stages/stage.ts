@@ -23,8 +23,8 @@ export interface StageInput {
   readonly role: string;
   /** 'raw', or stages of which the first that has a job for the exposure is taken. */
   readonly from: readonly string[];
-  /** Which exposures' products are meant; default: those that the stage itself takes. */
-  readonly of?: ((exposure: Exposure) => boolean) | undefined;
+  /** Which exposures' products are meant, of all of the telescope; default: those of the job. */
+  readonly of?: ((exposure: Exposure, night: readonly Exposure[]) => boolean) | undefined;
   /** How many must be whole, where several join: the rest may be dropped. Default: all. */
   readonly least?: number | undefined;
   /**
@@ -109,8 +109,12 @@ export interface Stage {
   /** Layout of the product; raise it when a reader could notice. */
   readonly schema: string;
   readonly scope: Scope;
-  /** Whether an exposure has a job of this stage, or takes part in one. Exposures that are dropped are not asked. */
-  readonly takes: (exposure: Exposure) => boolean;
+  /**
+   * Whether an exposure has a job of this stage, or takes part in one. Asked of dropped exposures too: where they would have
+   * had a job of their own they get it, dropped with the reason; where exposures join they are left out.
+   * @param night all exposures of the telescope, by number
+   */
+  readonly takes: (exposure: Exposure, night: readonly Exposure[]) => boolean;
   readonly inputs: readonly StageInput[];
   /** Kinds of calibrations; the body is given what the registry chooses. */
   readonly calibrations?: { readonly required: readonly string[]; readonly optional: readonly string[] } | undefined;
