@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
 import { explanationText } from '../calib/select.js';
 import { DQ, DQ_BITS } from '../core/generated/dq.js';
-import { KERNELS, runKernel } from '../engine/index.js';
+import { runKernel } from '../engine/index.js';
 import { type FitsFile, openFits } from '../fits/index.js';
 import type { Chip, Telescope } from '../instruments/apogee/index.js';
 import { apogee } from '../instruments/apogee/index.js';
@@ -21,9 +21,9 @@ import { asRamplineError } from '../night/failure.js';
 import { frameOf } from '../night/frame.js';
 import { type RampOutcome, ramp } from '../night/ramp.js';
 import { addCalibrations, explainFrames } from '../night/registry.js';
-import { type ExposureType, planExposure, simulateExposure } from '../simulate/index.js';
+import { type ExposureType, simulateIfMissing } from '../simulate/index.js';
 import { drawImage } from '../stages/qa/picture.js';
-import { canonicalJson, openStore, type Store } from '../store/index.js';
+import { openStore } from '../store/index.js';
 import { wholeNumber } from './options.js';
 import { bytesText, table } from './table.js';
 
@@ -69,43 +69,26 @@ interface Simulated {
   readonly seconds: number;
 }
 
-/** Simulates an exposure of a chip, unless the manifest says that exactly this is there. */
+/** Simulates an exposure of a chip, unless the manifests say that exactly this is there. */
 async function simulated(
   { tele, rows }: DemoOptions,
   what: { readonly chip: Chip; readonly type: ExposureType; readonly exposure: number; readonly reads: number },
-  store: Store,
+  output: string,
 ): Promise<Simulated> {
-  const wanted = { tele, mjd: MJD, rows, ...what };
-  const { threads: _, ...plan } = planExposure(wanted);
-  const raw = apogee.rawName(plan, 'apz');
-  const truth = `truth-${raw.replace(/\.apz$/, '')}.fits`;
-  const kernels = Object.fromEntries(KERNELS.filter((k) => k.stage === 'simulate').map((k) => [k.name, k.hash]));
-  const there = async (name: string): Promise<boolean> => {
-    const entry = await store.readManifest(name);
-    if (entry === undefined || !(await store.isDone(name, entry.key))) return false;
-    return (
-      canonicalJson(entry.parameters) === canonicalJson(JSON.parse(JSON.stringify(plan))) &&
-      canonicalJson(entry.kernels) === canonicalJson(kernels)
-    );
-  };
-  const file = join(store.directory, raw);
-  // The exact calibrations and the truth are the same detector's in every exposure: once is enough.
+  // The exact calibrations are the same detector's in every exposure, and the truth of one is looked at: once is enough.
   const once = what.type === 'object';
-  const names = [raw, ...(once ? [truth, ...exactNames(tele, what.chip).map((name) => `calib/${name}`)] : [])];
-  const have = await Promise.all(names.map((name, i) => (i < 2 ? there(name) : store.readManifest(name))));
-  if (have.every(Boolean)) return { file, truth: join(store.directory, truth), seconds: 0 };
-  const made = await simulateExposure({
-    ...wanted,
-    output: store.directory,
+  const made = await simulateIfMissing({
+    tele,
+    mjd: MJD,
+    rows,
+    ...what,
+    output,
     truth: once,
     calibrations: once,
     threads: availableParallelism(),
   });
-  return { file, truth: join(store.directory, truth), seconds: made.seconds };
+  return { file: join(output, made.raw), truth: join(output, made.truth ?? ''), seconds: made.seconds };
 }
-
-const exactNames = (tele: string, chip: string) =>
-  [...EXACT, 'dark', 'flat'].map((kind) => `${kind}-${tele}-${chip}.fits`);
 
 /**
  * What a perfect reduction would find: the rate of light and dark current, or that less the exact dark over the exact
@@ -295,7 +278,7 @@ async function demo(options: DemoOptions): Promise<void> {
   const base = resolve(options.output);
   const { tele } = options;
   const began = performance.now();
-  const rawStore = await openStore(join(base, 'raw'));
+  const raw = join(base, 'raw');
   const pictures = await openStore(base);
   say(
     `Rampline demo: one exposure of ${options.reads} reads, three chips of ${options.rows} rows, every effect on, with darks and flats; in ${base}\n`,
@@ -307,7 +290,7 @@ async function demo(options: DemoOptions): Promise<void> {
   for (const chip of CHIPS) {
     let spent = 0;
     const take = async (type: ExposureType, exposure: number, reads: number) => {
-      const one = await simulated(options, { chip, type, exposure, reads }, rawStore);
+      const one = await simulated(options, { chip, type, exposure, reads }, raw);
       spent += one.seconds;
       return one;
     };

@@ -44,6 +44,34 @@ export function collectList(text: string, before: readonly string[] = []): strin
   return [...before, ...text.split(',').filter((part) => part !== '')];
 }
 
+/** Whole numbers and ranges of them, such as 1-12,15: each once, in order. */
+export function numberList(name: string, max: number): (text: string) => number[] {
+  return (text) => {
+    const numbers = new Set<number>();
+    for (const part of text.split(',')) {
+      const match = /^(\d+)(?:-(\d+))?$/.exec(part.trim());
+      const [first, last] = [Number(match?.[1] ?? Number.NaN), Number(match?.[2] ?? match?.[1] ?? Number.NaN)];
+      if (!(first <= last && last <= max)) {
+        throw new UsageError(`expected ${name} to be numbers up to ${max} such as 1-12,15, received "${text}"`);
+      }
+      for (let number = first; number <= last; number++) numbers.add(number);
+    }
+    return [...numbers].sort((a, b) => a - b);
+  };
+}
+
+/**
+ * The letters of detectors, each once.
+ * @throws UsageError for another letter, or none
+ */
+export function chipsOf(text: string): string[] {
+  const chips = [...new Set(text)];
+  if (chips.length === 0 || chips.some((chip) => !'abc'.includes(chip))) {
+    throw new UsageError(`expected --chips to be letters of abc, received "${text}"`);
+  }
+  return chips;
+}
+
 /** `kernel.param=value` pairs, gathered by kernel. Numbers, true and false become what they say; anything else is text. */
 export function collectParams(
   text: string,

@@ -72,7 +72,7 @@ export function buildProgram(session: Session, sink: Sink): Command {
     .configureHelp({ showGlobalOptions: false, helpWidth: 120 })
     .showSuggestionAfterError(true);
   const define: Define = (parent, text, shape, run) => {
-    const command = shape(parent.command(text.name).description(text.summary));
+    const command = shape(parent.command(text.name, { isDefault: text.isDefault ?? false }).description(text.summary));
     command.configureHelp({ showGlobalOptions: true, helpWidth: 120 }).addHelpText('after', examplesText(text));
     command.action(async (...given: unknown[]) => {
       const self = given.at(-1) as Command;

@@ -51,6 +51,8 @@ export type Run<Options> = (
 
 export interface VerbText {
   readonly name: string;
+  /** Of the verbs within one: what is meant where none is named. */
+  readonly isDefault?: boolean;
   readonly summary: string;
   /** After the options in --help: what is worth knowing, then the examples. */
   readonly more?: string;

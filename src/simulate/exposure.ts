@@ -50,7 +50,11 @@ export interface ExposurePlan {
   readonly chip: Chip;
   readonly mjd: number;
   readonly exposure: number;
+  /** What shines on the detector. */
   readonly type: ExposureType;
+  /** What the header says. */
+  readonly claim: ExposureType;
+  readonly pointing: Pointing;
   /** Light of an internal flat where illumination and response are 1 [e-/read]. */
   readonly level: number;
   readonly reads: number;
@@ -61,6 +65,15 @@ export interface ExposurePlan {
   readonly threads: number;
   readonly jumpElectrons: number | undefined;
   readonly after: EarlierExposure | undefined;
+  /** The .apz ends in the middle of this read, counted from 1. */
+  readonly cutAtRead: number | undefined;
+}
+
+/** What the telescope points at, by the numbers of the observatory. */
+export interface Pointing {
+  readonly design: number;
+  readonly configuration: number;
+  readonly field: number;
 }
 
 /** The exposure before, whose trapped charge comes out in this one. */

@@ -66,7 +66,7 @@ const serial = ({ tele, chip, detectorSeed }: ExposurePlan): string => `MOCK-${t
 
 /** Cards of one read; `read` is 0-based. */
 export function readCards(plan: ExposurePlan, read: number): CardInput[] {
-  const { imageType, exposureType, quartz, thar, une } = TYPE_CARDS[plan.type];
+  const { imageType, exposureType, quartz, thar, une } = TYPE_CARDS[plan.claim];
   const date = new Date(startMs(plan) + read * READ_MS).toISOString().slice(0, -1);
   return [
     ['DATE-OBS', date, 'TAI at the start of this read'],
@@ -88,9 +88,9 @@ export function readCards(plan: ExposurePlan, read: number): CardInput[] {
     ['PLATEID', 0, 'plate'],
     ['CARTID', plan.tele === 'apo' ? 'FPS-N' : 'FPS-S', 'cartridge'],
     ['MAPID', 0, 'fibre map'],
-    ['FIELDID', 0, 'field'],
-    ['DESIGNID', 0, 'design'],
-    ['CONFIGID', 0, 'configuration'],
+    ['FIELDID', plan.pointing.field, 'field'],
+    ['DESIGNID', plan.pointing.design, 'design'],
+    ['CONFIGID', plan.pointing.configuration, 'configuration'],
     ['SEEING', 1.2, '[arcsec]'],
     ['OBSCMNT', 'simulated', 'comment of the observer'],
     ['SIMSEED', plan.seed, 'seed of the simulation'],
@@ -141,10 +141,24 @@ export async function* apzChunks(exposure: MockExposure): AsyncGenerator<Uint8Ar
       residual: image(residual),
     };
     await runKernel('mock-residual', ports, {}, options);
-    yield* encodeHdu(
+    const hdu = encodeHdu(
       { data: residual, shape, header: readCards(plan, read), compress: 'RICE_1', was: 'extension' },
       false,
     );
+    if (read + 1 === plan.cutAtRead) {
+      yield* firstHalf(hdu);
+      return;
+    }
+    yield* hdu;
+  }
+}
+
+function* firstHalf(chunks: readonly Uint8Array[]): Generator<Uint8Array> {
+  let left = Math.floor(chunks.reduce((sum, { byteLength }) => sum + byteLength, 0) / 2);
+  for (const chunk of chunks) {
+    const piece = chunk.subarray(0, left);
+    if (piece.byteLength > 0) yield piece;
+    left -= piece.byteLength;
   }
 }
 
@@ -341,75 +355,78 @@ function flatField({ detector, plan: { rows } }: MockExposure): Float32Array {
   return withoutBorder(detector.response, rows).map((value) => (value > 0 ? value / median : Number.NaN));
 }
 
-/** The calibrations of a detector, exact: file name and HDUs of each. */
-export function calibrationFiles(exposure: MockExposure): { name: string; hdus: () => Generator<Uint8Array> }[] {
-  const { plan, detector } = exposure;
-  const { rows, tele, chip } = plan;
-  const constant = (value: number) => withoutBorder(new Float32Array(rows * READ_COLUMNS).fill(value), rows);
-  const file = (
-    kind: string,
-    images: readonly (readonly [string, string, () => Float32Array | Uint16Array | Uint32Array])[],
-    more: CardInput[] = [],
-  ) => ({
-    name: `${kind}-${tele}-${chip}.fits`,
-    *hdus() {
-      const cards: CardInput[] = [
-        ['CALKIND', kind, 'kind of calibration'],
-        ['INSTRUME', apogee.name, 'instrument'],
-        ['TELE', tele, 'telescope'],
-        ['CHIP', chip, 'detector'],
-        ['SERIAL', serial(plan), 'serial number of the detector'],
-        ['READMODE', '', 'read mode: any'],
-        ['GRADE', 'pass', 'quality: pass, warn or fail'],
-        ['NINPUT', 0, 'exact, made from no exposure'],
-        ['SWVER', version(), 'version of the software'],
-        ['SIMDSEED', plan.detectorSeed, 'seed of the simulated detector'],
-        ...more,
-      ];
-      yield* encodeHdu({ header: cards }, true);
-      for (const [name, unit, make] of images) {
-        const header: CardInput[] = [['BUNIT', unit, 'unit of the pixels']];
-        yield* encodeHdu({ name, data: make(), shape: [rows, SCIENCE_COLUMNS], header }, false);
-      }
-    },
-  });
-  return [
-    file('gain', [['GAIN', 'electron/DN', () => science(detector.gain, rows)]]),
-    file('readnoise', [['READNOISE', 'DN', () => science(detector.noise, rows)]]),
-    file('saturation', [['SATURATION', 'DN', () => saturationMap(exposure)]]),
-    file('linearity', [
-      ['C2', '1/DN', () => science(detector.c2, rows)],
-      ['C3', '1/DN2', () => science(detector.c3, rows)],
-      ['LIMIT', 'DN', () => science(detector.well, rows)],
-    ]),
-    file(
-      'resetanomaly',
-      [['AMPLITUDE', 'DN', () => science(detector.reset, rows)]],
-      [['TAU', RESET_READS, '[reads] time constant']],
-    ),
-    file(
-      'dark',
-      [
-        ['RATE', 'DN/read', () => darkRate(exposure)],
-        ['ERR', 'DN/read', () => constant(EXACT_ERROR)],
-        ['COUNT', '', () => new Uint16Array(rows * SCIENCE_COLUMNS).fill(EXACT_COUNT)],
-        ['DQ', '', () => dqMap(exposure, DARK_BITS)],
-      ],
-      [['READTIME', READ_MS / 1000, '[s] time of one read']],
-    ),
-    file('flat', [
-      ['FLAT', '', () => flatField(exposure)],
-      ['ERR', '', () => constant(EXACT_ERROR)],
-      ['DQ', '', () => dqMap(exposure, FLAT_BITS)],
-    ]),
-    file(
-      'persistence',
-      [
-        ['AMPLITUDE', '1/read', () => withoutBorder(detector.trap, rows)],
-        ['ERR', '1/read', () => constant(EXACT_ERROR)],
-        ['DQ', '', () => dqMap(exposure, [])],
-      ],
-      [['TAU', TRAP_SECONDS, '[s] time constant']],
-    ),
+type CalibrationImage = readonly [name: string, unit: string, data: Float32Array | Uint16Array | Uint32Array];
+
+/** What each exact calibration holds, and the cards of its own. */
+const CALIBRATIONS = {
+  gain: ({ detector, plan: { rows } }) => ({ images: [['GAIN', 'electron/DN', science(detector.gain, rows)]] }),
+  readnoise: ({ detector, plan: { rows } }) => ({ images: [['READNOISE', 'DN', science(detector.noise, rows)]] }),
+  saturation: (exposure) => ({ images: [['SATURATION', 'DN', saturationMap(exposure)]] }),
+  linearity: ({ detector, plan: { rows } }) => ({
+    images: [
+      ['C2', '1/DN', science(detector.c2, rows)],
+      ['C3', '1/DN2', science(detector.c3, rows)],
+      ['LIMIT', 'DN', science(detector.well, rows)],
+    ],
+  }),
+  resetanomaly: ({ detector, plan: { rows } }) => ({
+    images: [['AMPLITUDE', 'DN', science(detector.reset, rows)]],
+    cards: [['TAU', RESET_READS, '[reads] time constant']],
+  }),
+  dark: (exposure) => ({
+    images: [
+      ['RATE', 'DN/read', darkRate(exposure)],
+      ['ERR', 'DN/read', exactErrors(exposure)],
+      ['COUNT', '', new Uint16Array(exposure.plan.rows * SCIENCE_COLUMNS).fill(EXACT_COUNT)],
+      ['DQ', '', dqMap(exposure, DARK_BITS)],
+    ],
+    cards: [['READTIME', READ_MS / 1000, '[s] time of one read']],
+  }),
+  flat: (exposure) => ({
+    images: [
+      ['FLAT', '', flatField(exposure)],
+      ['ERR', '', exactErrors(exposure)],
+      ['DQ', '', dqMap(exposure, FLAT_BITS)],
+    ],
+  }),
+  persistence: (exposure) => ({
+    images: [
+      ['AMPLITUDE', '1/read', withoutBorder(exposure.detector.trap, exposure.plan.rows)],
+      ['ERR', '1/read', exactErrors(exposure)],
+      ['DQ', '', dqMap(exposure, [])],
+    ],
+    cards: [['TAU', TRAP_SECONDS, '[s] time constant']],
+  }),
+} satisfies Readonly<
+  Record<string, (exposure: MockExposure) => { readonly images: CalibrationImage[]; readonly cards?: CardInput[] }>
+>;
+
+export type ExactKind = keyof typeof CALIBRATIONS;
+export const CALIBRATION_KINDS = Object.keys(CALIBRATIONS) as readonly ExactKind[];
+
+const exactErrors = ({ plan: { rows } }: MockExposure): Float32Array =>
+  withoutBorder(new Float32Array(rows * READ_COLUMNS).fill(EXACT_ERROR), rows);
+
+/** An exact calibration of the exposure's detector; nothing of the exposure goes into it. */
+export function* calibrationChunks(exposure: MockExposure, kind: ExactKind): Generator<Uint8Array> {
+  const { plan } = exposure;
+  const made: { readonly images: CalibrationImage[]; readonly cards?: CardInput[] } = CALIBRATIONS[kind](exposure);
+  const cards: CardInput[] = [
+    ['CALKIND', kind, 'kind of calibration'],
+    ['INSTRUME', apogee.name, 'instrument'],
+    ['TELE', plan.tele, 'telescope'],
+    ['CHIP', plan.chip, 'detector'],
+    ['SERIAL', serial(plan), 'serial number of the detector'],
+    ['READMODE', '', 'read mode: any'],
+    ['GRADE', 'pass', 'quality: pass, warn or fail'],
+    ['NINPUT', 0, 'exact, made from no exposure'],
+    ['SWVER', version(), 'version of the software'],
+    ['SIMDSEED', plan.detectorSeed, 'seed of the simulated detector'],
+    ...(made.cards ?? []),
   ];
+  yield* encodeHdu({ header: cards }, true);
+  for (const [name, unit, data] of made.images) {
+    const header: CardInput[] = [['BUNIT', unit, 'unit of the pixels']];
+    yield* encodeHdu({ name, data, shape: [plan.rows, SCIENCE_COLUMNS], header }, false);
+  }
 }

@@ -1,17 +1,18 @@
 /**
- * The mock detector: raw APOGEE exposures with truth beside them. Other rooms import from here alone.
+ * The mock detector: raw APOGEE exposures with truth beside them. Other rooms import from here and from ./night.ts alone.
  *
  * The same options give the same bytes on every machine, for every CPU target and any number of threads.
  */
 
 import { UsageError } from '../core/errors.js';
+import { version } from '../core/version.js';
 import { KERNELS } from '../engine/index.js';
 import type { Chip, Telescope } from '../instruments/apogee/index.js';
 import { apogee } from '../instruments/apogee/index.js';
-import { openStore, type ProductRecord } from '../store/index.js';
+import { type Chunks, openStore, type ProductRecord, productKey } from '../store/index.js';
 import { ALL_EFFECTS, BORDER, type Effects, FULL_ROWS } from './detector.js';
-import { type EarlierExposure, type ExposurePlan, MockExposure } from './exposure.js';
-import { apzChunks, calibrationFiles, rawChunks, truthChunks } from './files.js';
+import { type EarlierExposure, type ExposurePlan, MockExposure, type Pointing } from './exposure.js';
+import { apzChunks, CALIBRATION_KINDS, calibrationChunks, rawChunks, truthChunks } from './files.js';
 import { EXPOSURE_TYPES, type ExposureType, INTERNAL_FLAT } from './scene.js';
 
 export {
@@ -29,7 +30,14 @@ export {
   NO_EFFECTS,
   TRAP_SECONDS,
 } from './detector.js';
-export { type EarlierExposure, type ExposurePlan, type Jump, MockExposure, type MockRead } from './exposure.js';
+export {
+  type EarlierExposure,
+  type ExposurePlan,
+  type Jump,
+  MockExposure,
+  type MockRead,
+  type Pointing,
+} from './exposure.js';
 export { EXPOSURE_TYPES, type ExposureType } from './scene.js';
 
 export interface SimulateOptions {
@@ -38,8 +46,14 @@ export interface SimulateOptions {
   /** Night, and number of the exposure in it (0 to 9999). */
   readonly mjd: number;
   readonly exposure: number;
-  /** Default 'object'. */
+  /** What shines on the detector; default 'object'. */
   readonly type?: ExposureType;
+  /** What the header says it is; default `type`. Another one is a mislabelled exposure, or one that went wrong. */
+  readonly claim?: ExposureType | undefined;
+  /** For the header; default: zeros. */
+  readonly pointing?: Pointing | undefined;
+  /** Only for 'apz': the file ends in the middle of this read (2 to `reads`), as a copy that broke off leaves it. */
+  readonly cutAtRead?: number | undefined;
   /** Light of an internal flat where illumination and response are 1 [e-/read]: above 0, up to 5000; default 600. */
   readonly level?: number;
   /** 1 to 1000; default 47. */
@@ -63,6 +77,8 @@ export interface SimulateOptions {
   readonly format?: 'apz' | 'raw';
   /** Directory for the files. */
   readonly output: string;
+  /** Folder in it for the raw file and its truth, such as 'apo/60857'; default: none. */
+  readonly folder?: string | undefined;
   /** Also write truth-NAME.fits; default true. */
   readonly truth?: boolean;
   /** Also write calib/KIND-TELE-CHIP.fits; default true. */
@@ -83,15 +99,19 @@ export interface After {
   readonly gapSeconds?: number | undefined;
 }
 
-export interface SimulateResult {
-  /** Names relative to `output`. */
+/** Names relative to `output`. */
+export interface SimulatedFiles {
   readonly raw: string;
   readonly truth: string | undefined;
   readonly calibrations: readonly string[];
+  /** Wall time; 0 where all was there. */
+  readonly seconds: number;
+}
+
+export interface SimulateResult extends SimulatedFiles {
   readonly rawBytes: number;
   readonly bitsPerPixel: number;
   readonly jumps: number;
-  readonly seconds: number;
 }
 
 function wholeNumber(name: string, value: number, low: number, high: number): void {
@@ -104,6 +124,12 @@ function checkType(name: string, type: ExposureType): void {
   if (!EXPOSURE_TYPES.includes(type)) {
     throw new UsageError(`expected ${name} to be one of ${EXPOSURE_TYPES.join(', ')}, received "${type}"`);
   }
+}
+
+function checkPointing(pointing: Pointing | undefined): Pointing {
+  if (pointing === undefined) return { design: 0, configuration: 0, field: 0 };
+  for (const [name, value] of Object.entries(pointing)) wholeNumber(`the ${name}`, value, 0, 999_999_999);
+  return pointing;
 }
 
 /** The light of an internal flat [e-/read]; no other type has one. */
@@ -140,6 +166,8 @@ export function planExposure(options: Omit<SimulateOptions, 'output'>): Exposure
     throw new UsageError(`expected the telescope to be apo or lco, received "${tele}"`);
   if (!['a', 'b', 'c'].includes(chip)) throw new UsageError(`expected the chip to be a, b or c, received "${chip}"`);
   checkType('the type', type);
+  const { claim = type } = options;
+  checkType('the type in the header', claim);
   const level = checkLevel(type, options.level);
   // The eight digits of a file name begin at MJD 55562 and end 9999 nights later.
   wholeNumber('the MJD', mjd, 55562, 65561);
@@ -149,6 +177,9 @@ export function planExposure(options: Omit<SimulateOptions, 'output'>): Exposure
   wholeNumber('the seed', seed, 0, Number.MAX_SAFE_INTEGER);
   wholeNumber('the detector seed', detectorSeed, 0, Number.MAX_SAFE_INTEGER);
   const after = planAfter(options.after, exposure);
+  const pointing = checkPointing(options.pointing);
+  const { cutAtRead } = options;
+  if (cutAtRead !== undefined) wholeNumber('the read at which the file ends', cutAtRead, 2, reads);
   const { jumpElectrons } = options;
   if (jumpElectrons !== undefined) wholeNumber('the electrons of a jump', jumpElectrons, 1, 1_000_000);
   wholeNumber('threads', threads, 1, 1024);
@@ -167,6 +198,8 @@ export function planExposure(options: Omit<SimulateOptions, 'output'>): Exposure
     mjd,
     exposure,
     type,
+    claim,
+    pointing,
     level,
     reads,
     rows,
@@ -176,6 +209,48 @@ export function planExposure(options: Omit<SimulateOptions, 'output'>): Exposure
     threads,
     jumpElectrons,
     after,
+    cutAtRead,
+  };
+}
+
+/** What an exposure becomes on disk: each file's name, its record, and how its bytes are made. */
+interface MockFile {
+  readonly name: string;
+  readonly record: ProductRecord;
+  readonly chunks: (exposure: MockExposure) => Chunks;
+}
+
+interface MockFiles {
+  readonly raw: MockFile;
+  readonly truth: MockFile | undefined;
+  readonly calibrations: readonly MockFile[];
+}
+
+function filesOf(plan: ExposurePlan, options: SimulateOptions): MockFiles {
+  const { format = 'apz', folder, truth = true, calibrations = true } = options;
+  if (format !== 'apz' && format !== 'raw')
+    throw new UsageError(`expected the format to be apz or raw, received "${format}"`);
+  if (format === 'raw' && plan.cutAtRead !== undefined)
+    throw new UsageError('expected the format apz for a file that is cut');
+  const raw = apogee.rawName(plan, format === 'apz' ? 'apz' : 'fits');
+  const within = (name: string): string => (folder === undefined ? name : `${folder}/${name}`);
+  const record = recordOf(plan, format);
+  return {
+    raw: { name: within(raw), record, chunks: format === 'apz' ? apzChunks : rawChunks },
+    truth: truth
+      ? {
+          name: within(`truth-${raw.replace(/\.[a-z]+$/, '')}.fits`),
+          record: { ...record, schema: 'rampline-truth/1' },
+          chunks: truthChunks,
+        }
+      : undefined,
+    calibrations: calibrations
+      ? CALIBRATION_KINDS.map((kind) => ({
+          name: `calib/${kind}-${plan.tele}-${plan.chip}.fits`,
+          record: calibrationRecord(plan),
+          chunks: (exposure) => calibrationChunks(exposure, kind),
+        }))
+      : [],
   };
 }
 
@@ -186,31 +261,15 @@ export function planExposure(options: Omit<SimulateOptions, 'output'>): Exposure
 export async function simulateExposure(options: SimulateOptions): Promise<SimulateResult> {
   const began = performance.now();
   const plan = planExposure(options);
-  const { format = 'apz' } = options;
-  if (format !== 'apz' && format !== 'raw')
-    throw new UsageError(`expected the format to be apz or raw, received "${format}"`);
+  const files = filesOf(plan, options);
   const store = await openStore(options.output);
   const exposure = await MockExposure.make(plan);
-  const raw = apogee.rawName(plan, format === 'apz' ? 'apz' : 'fits');
-  const record = recordOf(plan, format);
-  const entry = await store.writeProduct(raw, format === 'apz' ? apzChunks(exposure) : rawChunks(exposure), record);
-  let truth: string | undefined;
-  if (options.truth ?? true) {
-    truth = `truth-${raw.replace(/\.[a-z]+$/, '')}.fits`;
-    await store.writeProduct(truth, truthChunks(exposure), { ...record, schema: 'rampline-truth/1' });
-  }
-  const calibrations: string[] = [];
-  if (options.calibrations ?? true) {
-    for (const file of calibrationFiles(exposure)) {
-      const name = `calib/${file.name}`;
-      await store.writeProduct(name, file.hdus(), { ...record, schema: 'rampline-calibration/1' });
-      calibrations.push(name);
-    }
-  }
+  const write = ({ name, record, chunks }: MockFile) => store.writeProduct(name, chunks(exposure), record);
+  const entry = await write(files.raw);
+  if (files.truth !== undefined) await write(files.truth);
+  for (const file of files.calibrations) await write(file);
   return {
-    raw,
-    truth,
-    calibrations,
+    ...namesOf(files),
     rawBytes: entry.bytes,
     bitsPerPixel: (entry.bytes * 8) / (plan.reads * plan.rows * apogee.geometry.readCols),
     jumps: exposure.jumps.length,
@@ -218,20 +277,50 @@ export async function simulateExposure(options: SimulateOptions): Promise<Simula
   };
 }
 
+/**
+ * `simulateExposure`, unless the manifests say that all its files are there.
+ * @throws UsageError for an option, StorageError when the disk fails
+ */
+export async function simulateIfMissing(options: SimulateOptions): Promise<SimulatedFiles> {
+  const files = filesOf(planExposure(options), options);
+  const store = await openStore(options.output);
+  const all = [files.raw, ...(files.truth === undefined ? [] : [files.truth]), ...files.calibrations];
+  const done = await Promise.all(all.map(({ name, record }) => store.isDone(name, productKey(record))));
+  if (done.every((one) => one)) return { ...namesOf(files), seconds: 0 };
+  const { raw, truth, calibrations, seconds } = await simulateExposure(options);
+  return { raw, truth, calibrations, seconds };
+}
+
+const namesOf = ({ raw, truth, calibrations }: MockFiles) => ({
+  raw: raw.name,
+  truth: truth?.name,
+  calibrations: calibrations.map(({ name }) => name),
+});
+
 function recordOf(plan: ExposurePlan, format: string): ProductRecord {
-  const { threads: _threads, effects, jumpElectrons, after, ...parameters } = plan;
-  const kernels = Object.fromEntries(KERNELS.filter((k) => k.stage === 'simulate').map((k) => [k.name, k.hash]));
+  const { threads: _threads, effects, ...rest } = plan;
   return {
     schema: `rampline-mock-${format}/1`,
     software: 'rampline simulate',
     inputs: [],
     calibrations: [],
-    parameters: {
-      ...parameters,
-      effects: { ...effects },
-      ...(jumpElectrons !== undefined && { jumpElectrons }),
-      ...(after !== undefined && { after: { ...after } }),
-    },
-    kernels,
+    // Through JSON: options that were not given leave no trace.
+    parameters: JSON.parse(JSON.stringify({ ...rest, effects })),
+    kernels: simulatorKernels(),
   };
 }
+
+/** Of what follows from the detector alone: whichever exposure it was made with, it is the same. */
+function calibrationRecord({ tele, chip, rows, detectorSeed, effects }: ExposurePlan): ProductRecord {
+  return {
+    schema: 'rampline-calibration/1',
+    software: `rampline ${version()}`,
+    inputs: [],
+    calibrations: [],
+    parameters: { tele, chip, rows, detectorSeed, effects: { ...effects } },
+    kernels: simulatorKernels(),
+  };
+}
+
+const simulatorKernels = (): Readonly<Record<string, string>> =>
+  Object.fromEntries(KERNELS.filter((k) => k.stage === 'simulate').map((k) => [k.name, k.hash]));

@@ -145,6 +145,15 @@ function profileTables(chip: ChipFigures): Float32Array {
   return tables;
 }
 
+/** The tables of each chip that was asked for: they cost more than the rest of a scene, and a night asks again and again. */
+const profiles = new Map<ChipFigures, Float32Array>();
+
+function profilesOf(chip: ChipFigures): Float32Array {
+  const tables = profiles.get(chip) ?? profileTables(chip);
+  profiles.set(chip, tables);
+  return tables;
+}
+
 interface Place {
   readonly all: Figures;
   readonly chip: ChipFigures;
@@ -268,7 +277,7 @@ export function makeScene(tele: Telescope, chip: Chip, type: ExposureType, rows:
     if (type === 'object') addTarget(flux, place, chooseTarget(numbers, tele, fibre, all.stars.length));
     for (let x = 0; x < COLUMNS; x++) flux[offset + x] = at(flux, offset + x) * throughput;
   }
-  return { flux, centre, low, high, profile: profileTables(figure) };
+  return { flux, centre, low, high, profile: profilesOf(figure) };
 }
 
 function addTarget(flux: Float32Array, place: Place, target: Target): void {

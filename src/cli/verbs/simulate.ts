@@ -4,9 +4,10 @@ import { UsageError } from '../../core/errors.js';
 import { didYouMean } from '../../core/suggest.js';
 import type { Chip, Telescope } from '../../instruments/apogee/index.js';
 import type { After, ExposureType } from '../../simulate/index.js';
-import { realNumber, wholeNumber } from '../options.js';
+import { chipsOf, realNumber, wholeNumber } from '../options.js';
 import type { Define, GlobalOptions } from '../reply.js';
 import { bytesText, table } from '../table.js';
+import { defineSimulateNight } from './simulate_night.js';
 
 interface SimulateFlags {
   readonly tele: Telescope;
@@ -29,11 +30,16 @@ interface SimulateFlags {
 }
 
 export function defineSimulate(program: Command, define: Define): void {
+  const simulate = program
+    .command('simulate')
+    .description('make raw exposures of the mock detector, with the truth beside them')
+    .addHelpText('after', '\nrampline simulate without a word is rampline simulate exposure.');
   define(
-    program,
+    simulate,
     {
-      name: 'simulate',
-      summary: 'make raw exposures of the mock detector, with the truth beside them',
+      name: 'exposure',
+      isDefault: true,
+      summary: 'make one exposure (this is done where no word is given)',
       more:
         'Writes NAME.apz (or .fits), truth-NAME.fits and calib/KIND-TELE-CHIP.fits. The same options give the same bytes on\n' +
         'every machine. --effects none and --without name,... switch effects off; a wrong name lists them all.',
@@ -42,11 +48,13 @@ export function defineSimulate(program: Command, define: Define): void {
         ['rampline simulate --reads 12 --rows 64 -o raw', 'a quick strip'],
         ['rampline simulate --type dark --without cosmicRays -o darks', 'for a 1/f calibration'],
         ['rampline simulate --type dark --exposure 2 --after internalflat:20:4000 -o raw', 'a dark after a deep flat'],
+        ['rampline simulate night --size small -o raw', 'a whole night of both telescopes, with faults'],
         ['rampline simulate --effects photons,scene,readNoise -o raw', 'these effects alone'],
       ],
     },
     (command) =>
       command
+        .argument('[word]', 'none: for a whole night see rampline simulate night')
         .addOption(new Option('--tele <tele>', 'telescope').choices(['apo', 'lco']).default('apo'))
         .option('--mjd <n>', 'night', wholeNumber('--mjd', 55_562, 65_561), 60_857)
         .option('--exposure <n>', 'number in the night', wholeNumber('--exposure', 0, 9999), 1)
@@ -77,13 +85,15 @@ export function defineSimulate(program: Command, define: Define): void {
         .option('--without <names>', 'all effects but these (comma separated)')
         .option('--no-truth', 'no truth beside the raw file')
         .option('--no-calibrations', 'no calibration files'),
-    async (_, options: GlobalOptions & SimulateFlags, session) => {
+    async ([word], options: GlobalOptions & SimulateFlags, session) => {
+      if (word !== undefined) {
+        const known = ['exposure', 'night'];
+        const near = didYouMean(String(word), known);
+        throw new UsageError(`nothing "${word}" to simulate${near || `; there are ${known.join(', ')}`}`);
+      }
       if (options.output === undefined) throw new UsageError('expected a directory for the files: -o DIR');
       const { output } = options;
-      const chips = [...new Set(options.chips)];
-      if (chips.length === 0 || chips.some((chip) => !'abc'.includes(chip))) {
-        throw new UsageError(`expected --chips to be letters of abc, received "${options.chips}"`);
-      }
+      const chips = chipsOf(options.chips);
       const { availableParallelism } = await import('node:os');
       const { ALL_EFFECTS, EXPOSURE_TYPES, NO_EFFECTS, simulateExposure } = await import('../../simulate/index.js');
       const { sweepOwn } = await import('../../night/ramp.js');
@@ -157,6 +167,7 @@ export function defineSimulate(program: Command, define: Define): void {
       };
     },
   );
+  defineSimulateNight(simulate, define);
 }
 
 /** --after TYPE:READS[:LEVEL[:NUMBER]] and --gap; the simulator checks the values. */
