@@ -10,8 +10,11 @@ import { InputError, RamplineError, StorageError } from '../core/errors.js';
 
 /** What the store asks of a file system. Every call may reject with a Node errno error; none is retried. */
 export interface StoreFs {
-  /** `flags` as in fopen: 'r', or 'wx' (O_WRONLY | O_CREAT | O_EXCL, mode 0666 less the umask). */
-  open(path: string, flags: 'r' | 'wx'): Promise<FileHandle>;
+  /**
+   * `flags` as in fopen: 'r', or 'wx' (O_WRONLY | O_CREAT | O_EXCL, mode 0666 less the umask), or 'a' (O_WRONLY | O_CREAT |
+   * O_APPEND) for logs.
+   */
+  open(path: string, flags: 'r' | 'wx' | 'a'): Promise<FileHandle>;
   /** One pwritev(2). Returns the bytes taken, which may be fewer than offered. */
   write(file: FileHandle, buffers: readonly Uint8Array[], position: number): Promise<number>;
   /** One pread(2) into `into`. Returns the bytes read; 0 is the end of the file. */

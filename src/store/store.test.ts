@@ -256,6 +256,32 @@ describe('writing', () => {
     expect(await verified()).toEqual({ 'a.fits': 'ok' });
   });
 
+  it('appends lines to a log, whole ones from several writers at once', async () => {
+    const stores = await Promise.all([openStore(directory), openStore(directory)]);
+    const work = stores.flatMap((store, who) =>
+      Array.from({ length: 50 }, (_, i) =>
+        store.appendLines('log/a.jsonl', [`${who} ${i}`, `${who} ${i} ${'x'.repeat(2000)}`]),
+      ),
+    );
+    await Promise.all(work);
+    await stores[0]!.appendLines('log/a.jsonl', []);
+    const lines = (await readFile(join(directory, 'log/a.jsonl'), 'utf8')).trimEnd().split('\n');
+    const expected = [0, 1].flatMap((who) =>
+      Array.from({ length: 50 }, (_, i) => [`${who} ${i}`, `${who} ${i} ${'x'.repeat(2000)}`]).flat(),
+    );
+    expect([...lines].sort()).toEqual([...expected].sort());
+    await mkdir(join(directory, 'taken'));
+    expect(await failure(stores[0]!.appendLines('taken', ['x']))).toBeInstanceOf(StorageError);
+    const full: StoreFs = {
+      ...nodeFs,
+      write: async () => Promise.reject(Object.assign(new Error('full'), { code: 'ENOSPC' })),
+    };
+    expect(await failure((await openStore(directory, { fs: full })).appendLines('b', ['x']))).toMatchObject({
+      class: 'storage',
+      message: 'cannot append to the file: no space left on the device (ENOSPC)',
+    });
+  });
+
   it('writes text and JSON, unlisted, and takes the claim of a product that it replaces', async () => {
     const store = await openStore(directory);
     await store.writeProduct('report.json', chunks, RECORD);

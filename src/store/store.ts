@@ -152,6 +152,29 @@ export class Store {
     return this.writeFile(name, `${JSON.stringify(value, null, 2)}\n`);
   }
 
+  /**
+   * Adds lines to the end of a log, which is made where there is none. One write with O_APPEND: lines of several processes of
+   * one machine never mix; a network file system may promise less. Not synced: a log may lose its last lines with the power,
+   * and a reader passes over a last line that is cut.
+   * @param lines each without its newline
+   * @throws StorageError, UsageError
+   */
+  async appendLines(name: string, lines: readonly string[]): Promise<void> {
+    if (lines.length === 0) return;
+    const path = this.pathOf(name);
+    await this.#prepareFor(path);
+    try {
+      const file = await this.#fs.open(path, 'a');
+      await using(this.#fs, file, async () => {
+        let left: Uint8Array = Buffer.from(`${lines.join('\n')}\n`, 'utf8');
+        // Short only where the disk is full, and then the next write says so. The position means nothing with O_APPEND.
+        while (left.length > 0) left = left.subarray(await this.#fs.write(file, [left], 0));
+      });
+    } catch (error) {
+      throw storageFailure(error, 'append to the file', path);
+    }
+  }
+
   /** The manifest entry of a product, undefined when there is none or it cannot be believed. Throws StorageError. */
   async readManifest(name: string): Promise<ManifestEntry | undefined> {
     return readManifest(this.pathOf(name), { fs: this.#fs });
