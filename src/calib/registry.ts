@@ -450,6 +450,14 @@ export interface ResolveOptions {
   readonly kinds?: readonly string[] | undefined;
   /** Explains what is missing instead of throwing. */
   readonly allowMissing?: boolean;
+  /** Of the files of this directory these alone are candidates, by name. */
+  readonly only?: OnlyThese | undefined;
+}
+
+/** Of a directory's files those that may be chosen. */
+export interface OnlyThese {
+  readonly directory: string;
+  readonly files: readonly string[];
 }
 
 /**
@@ -466,7 +474,7 @@ export async function resolveCalibrations(
   usedBy: readonly CalibrationRule['usedBy'][],
   options: ResolveOptions = {},
 ): Promise<Resolution> {
-  const { pin: pinName, wanted = [], kinds, allowMissing = false } = options;
+  const { pin: pinName, wanted = [], kinds, allowMissing = false, only } = options;
   if (!Number.isFinite(frame.mjd)) throw new UsageError(`expected the frame's MJD to be finite, received ${frame.mjd}`);
   const opened: Registry[] = [];
   try {
@@ -482,9 +490,12 @@ export async function resolveCalibrations(
     const unusable: Unusable[] = [];
     for (const registry of registries) {
       const survey = await registry.survey();
-      unusable.push(...survey.unusable);
+      const named =
+        only !== undefined && resolve(only.directory) === resolve(registry.directory) ? only.files : undefined;
+      const counts = ({ file }: { readonly file: string }) => named === undefined || named.includes(file);
+      unusable.push(...survey.unusable.filter(counts));
       for (const record of survey.records) {
-        if (pathOf.has(record.sha256)) continue;
+        if (pathOf.has(record.sha256) || !counts(record)) continue;
         pathOf.set(record.sha256, join(registry.directory, record.file));
         records.push(record);
       }

@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import { CALIBRATION_SCHEMA, type CalibrationKind, calibrationCards, type Grade } from '../calib/product.js';
 import { dqTable, provenanceTable } from '../calib/provenance.js';
 import { loadRampCalibrations } from '../calib/ramp.js';
+import type { OnlyThese } from '../calib/registry.js';
 import { InputError, UsageError } from '../core/errors.js';
 import type { Instrument } from '../core/product.js';
 import { didYouMean } from '../core/suggest.js';
@@ -31,8 +32,10 @@ export interface BuildRequest {
   readonly files: readonly string[];
   /** Directory of the calibrations: what `ramp --calib` is given. */
   readonly output: string;
-  /** Directory of calibrations that the ramp chain takes while building; without it the instrument's figures. */
-  readonly calib?: string | undefined;
+  /** Directories of calibrations that the ramp chain takes while building; without any the instrument's figures. */
+  readonly calib?: string | readonly string[] | undefined;
+  /** Of one of those directories these files alone are candidates. */
+  readonly only?: OnlyThese | undefined;
   /** Parameters of kernels, and of the builder under its word. */
   readonly params?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   /** Window in which the product may be used, MJD. Default: from the night of its first exposure on, with an open end. */
@@ -129,13 +132,13 @@ const NOTHING: Choice & { readonly rows?: number } = { files: [], entries: [] };
 /** What the directory of calibrations has for the reads of the first exposure; nothing of it is required. */
 async function chosenFor(
   { path, frame }: BuildInput,
-  { calib, limits = {} }: BuildRequest,
+  { calib, only, limits = {} }: BuildRequest,
   instrument: Instrument,
   kinds: readonly string[],
 ): Promise<Choice & { readonly rows?: number }> {
   // What is being made is not taken from what there is.
   const optional = BUILD_KINDS.filter((kind) => !kinds.includes(kind));
-  const choice = await chooseCalibrations(calib, instrument, frame, { required: [], optional });
+  const choice = await chooseCalibrations(calib, instrument, frame, { required: [], optional }, { only });
   if (instrument.readout === 'image') return choice;
   const file = openFits(path, { limits });
   try {
@@ -240,7 +243,7 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
         kernelParams,
         calibrations,
         files: choice.files,
-        directories: [request.output, request.calib],
+        directories: [request.output, ...[request.calib ?? []].flat()],
         threads: request.threads ?? 1,
         limits: request.limits ?? {},
         control: request.control,

@@ -1,7 +1,7 @@
 /** Calibrations for a frame: what the registry of a directory chooses by the instrument's rules, or the built-in figures. */
 import type { ChosenFile } from '../calib/load.js';
 import { loadRampCalibrations, type RampCalibrations } from '../calib/ramp.js';
-import { resolveCalibrations } from '../calib/registry.js';
+import { type ResolveOptions, resolveCalibrations } from '../calib/registry.js';
 import { type Frame, toProvenance } from '../calib/select.js';
 import { CalibrationError } from '../core/errors.js';
 import type { Identity, Instrument, ProvenanceEntry } from '../core/product.js';
@@ -29,7 +29,7 @@ export async function chooseCalibrations(
   instrument: Instrument,
   frame: Frame,
   { required, optional }: Needs,
-  pin?: string,
+  { pin, only }: Pick<ResolveOptions, 'pin' | 'only'> = {},
 ): Promise<Choice> {
   if (directory === undefined || directory.length === 0) {
     if (required.length > 0) {
@@ -40,6 +40,7 @@ export async function chooseCalibrations(
   const kinds = [...required, ...optional];
   const { explanation, files } = await resolveCalibrations(directory, instrument, frame, ['ramp', 'calibrate'], {
     pin,
+    only,
     kinds,
     wanted: required,
     allowMissing: required.length === 0,

@@ -4,6 +4,7 @@ import { basename, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { loadRampCalibrations } from '../calib/ramp.js';
 import { loadRateCalibrations } from '../calib/rates.js';
+import type { OnlyThese } from '../calib/registry.js';
 import type { Frame } from '../calib/select.js';
 import { packageRoot } from '../core/addon.js';
 import { BugError, InputError, RetriableError, UsageError } from '../core/errors.js';
@@ -40,6 +41,7 @@ import { type Choice, chooseCalibrations, type Needs } from './choose.js';
 import { readEarlier } from './earlier.js';
 import { type Failure, toFailure } from './failure.js';
 import { frameOfFile } from './frame.js';
+import type { NightOptions } from './job.js';
 import { type RawFile, selectRawFiles } from './select.js';
 
 /** What a reduction of one exposure is told; small enough to be sent to a worker. */
@@ -55,6 +57,8 @@ export interface RampTask {
   /** Directory of calibrations, or several that are asked together. */
   readonly calib?: string | readonly string[] | undefined;
   readonly pin?: string | undefined;
+  /** Of one of those directories these files alone are candidates. */
+  readonly only?: OnlyThese | undefined;
   readonly calibrate: boolean;
   readonly previous: readonly string[];
   readonly verify: boolean;
@@ -135,13 +139,18 @@ function kernelsOf(calibrate: boolean): Record<string, string> {
   return Object.fromEntries(names.map((name) => [name, `${kernelNamed(name).version}+${kernelNamed(name).hash}`]));
 }
 
+/** Kernels that take parameters from the user. */
+function kernelChoices(calibrate: boolean): string[] {
+  const chain = rampChainDescription().steps.map(({ kernel }) => kernel);
+  return [...new Set([...chain, ...(calibrate ? ['calibrate-rates'] : [])])];
+}
+
 /**
  * Checks names of kernels and their parameters before anything runs.
  * @throws UsageError with the nearest name
  */
 function checkChoices(options: RampOptions, calibrate: boolean): void {
-  const chain = rampChainDescription().steps.map(({ kernel }) => kernel);
-  const known = [...new Set([...chain, ...(calibrate ? ['calibrate-rates'] : [])])];
+  const known = kernelChoices(calibrate);
   for (const name of [...options.off, ...Object.keys(options.params)]) {
     if (!known.includes(name)) throw new UsageError(`the ramp chain has no kernel "${name}"${didYouMean(name, known)}`);
   }
@@ -205,7 +214,7 @@ async function summarise(result: Awaited<ReturnType<typeof reduceRamp>>): Promis
 let spare: RampImages | undefined;
 
 /** Reduces one exposure and writes its product, or finds it done. Throws what goes wrong. */
-async function reduceAndWrite(task: RampTask, store: Store): Promise<Omit<RampOutcome, 'file' | 'seconds'>> {
+export async function reduceAndWrite(task: RampTask, store: Store): Promise<Omit<RampOutcome, 'file' | 'seconds'>> {
   // Before anything else, so that a missing file is told as such, whatever else is wrong.
   const raw = openFits(task.path, { verify: task.verify, limits: task.limits });
   try {
@@ -213,6 +222,45 @@ async function reduceAndWrite(task: RampTask, store: Store): Promise<Omit<RampOu
   } finally {
     raw.close();
   }
+}
+
+/** Options of the ramp stage that a night takes under `ramp` of its parameters. */
+type RampParams = Partial<Pick<RampOptions, 'dropReads' | 'reset' | 'jumps' | 'twoOmit' | 'unit' | 'off'>>;
+
+/** Why a night's raw file is an input. */
+export const OF_THE_NIGHT = 'an exposure of the night';
+
+/**
+ * What a night tells the reduction of one raw file; threads, memory and control are the executor's and decide no byte.
+ * @param calib directories of calibrations, and which files of the night's own
+ * @param product its name relative to `output`
+ */
+export function nightRampTask(
+  raw: { readonly path: string; readonly identity: Identity },
+  output: string,
+  product: string,
+  calibrate: boolean,
+  options: NightOptions,
+  { calib, only }: Pick<RampTask, 'calib' | 'only'>,
+): Omit<RampTask, 'control'> {
+  const kernels = kernelChoices(calibrate);
+  const params = Object.fromEntries(Object.entries(options.params).filter(([name]) => kernels.includes(name)));
+  return {
+    ...raw,
+    output,
+    product,
+    why: OF_THE_NIGHT,
+    options: { ...(options.params.ramp as RampParams | undefined), params },
+    calib,
+    pin: options.pin,
+    only,
+    calibrate,
+    previous: [],
+    verify: options.verify,
+    force: false,
+    diagnostics: options.diagnostics,
+    limits: {},
+  };
 }
 
 /** What decides the bytes of a product of this step, but for the hashes of its inputs. */
@@ -234,13 +282,23 @@ export interface RampRecipe {
 export async function rampRecipe(
   task: Pick<
     RampTask,
-    'path' | 'identity' | 'product' | 'why' | 'options' | 'calib' | 'pin' | 'calibrate' | 'previous' | 'diagnostics'
+    | 'path'
+    | 'identity'
+    | 'product'
+    | 'why'
+    | 'options'
+    | 'calib'
+    | 'pin'
+    | 'only'
+    | 'calibrate'
+    | 'previous'
+    | 'diagnostics'
   >,
   frame: Frame,
 ): Promise<RampRecipe> {
   const { 'calibrate-rates': calibrateParams, ...params } = task.options.params ?? {};
   const options = rampOptions({ ...task.options, params });
-  const choice = await chooseCalibrations(task.calib, apogee, frame, needsOf(task, options), task.pin);
+  const choice = await chooseCalibrations(task.calib, apogee, frame, needsOf(task, options), task);
   const chosen = new Set(choice.files.map(({ kind }) => kind));
   const figures = FIGURES.every((kind) => chosen.has(kind)) ? undefined : apogee.defaults(task.identity);
   const shares = choice.files.filter(({ weight }) => weight !== 1);
