@@ -13,7 +13,7 @@
  *   GRADE              pass, warn or fail; absent: pass
  *   NINPUT             number of files it was made of; PROVENANCE names them
  *   SWVER, KERN1...    program and kernels that made it
- *   DATE               UTC when it was made; for a night's own calibrations, the end of its data
+ *   DATE               UTC when it was made, in older files: those of the same inputs are the same bytes, the manifest says when
  */
 import { basename } from 'node:path';
 import { CalibrationError, type ErrorContext } from '../core/errors.js';
@@ -112,8 +112,6 @@ export interface CalibrationIdentity {
   readonly dataFrom?: number | undefined;
   readonly dataTo?: number | undefined;
   readonly grade: Grade;
-  /** UTC, ISO 8601: of two calibrations of the same data the later is the newer. Default: now. */
-  readonly date?: string | undefined;
   /** Number of files that it was made of. */
   readonly inputs: number;
   readonly software: string;
@@ -143,7 +141,6 @@ export function calibrationCards(calibration: CalibrationIdentity): CardInput[] 
     ['GRADE', grade, 'quality: pass, warn or fail'],
     ['NINPUT', inputs, 'files it was made of: table PROVENANCE'],
     ['SWVER', software, 'program'],
-    ['DATE', (calibration.date ?? new Date().toISOString()).slice(0, 19), 'UTC when it was made, or of its data'],
   );
   let i = 1;
   for (const [name, version] of Object.entries(kernels))

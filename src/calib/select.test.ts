@@ -104,6 +104,17 @@ const CASES: readonly Case[] = [
     ambiguous: '2 windows',
   },
   {
+    what: 'equal data: one without a date of making is of a later version',
+    records: [
+      rec('A', 59990, 60010, { dataTo: 59990, createdAt: '2025-01-02T00:00:00' }),
+      rec('B', 59990, 60010, { dataTo: 59990, createdAt: '' }),
+    ],
+    used: ['B'],
+    how: 'inside',
+    refused: { A: 'no date of making' },
+    ambiguous: '2 windows',
+  },
+  {
     what: 'all equal: the larger hash, and it says that it is a tie',
     records: [rec('A', 59990, 60010, { sha256: 'f'.repeat(64) }), rec('B', 59990, 60010, { sha256: '0'.repeat(64) })],
     used: ['A'],

@@ -6,7 +6,8 @@
  * 1. what must match is compared; another detector's is never taken;
  * 2. only the rule's grades are taken;
  * 3. of windows [from, to) that contain the frame the newest wins: the later end of data (an unknown one counts as the
- *    oldest), then the later date of making, then the larger sha256, so that there is always one answer. That there were
+ *    oldest), then the later date of making (files have none since they are the same bytes whenever they are made: such a
+ *    file counts as newer than one that has), then the larger sha256, so that there is always one answer. That there were
  *    several is reported;
  * 4. else the window that is nearest to the frame, measured to its edge, on the rule's side and within the rule's limit
  *    (the limit itself is inside); of equally near ones the newest. Where the rule interpolates and there is one on each
@@ -97,9 +98,12 @@ export function windowText({ validFrom, validTo }: Pick<CalibrationRecord, 'vali
 export function newestFirst(a: CalibrationRecord, b: CalibrationRecord): number {
   const [endA, endB] = [a.dataTo ?? Number.NEGATIVE_INFINITY, b.dataTo ?? Number.NEGATIVE_INFINITY];
   if (endA !== endB) return endB > endA ? 1 : -1;
-  if (a.createdAt !== b.createdAt) return b.createdAt > a.createdAt ? 1 : -1;
+  if (a.createdAt !== b.createdAt) return madeAt(b) > madeAt(a) ? 1 : -1;
   return a.sha256 === b.sha256 ? 0 : b.sha256 > a.sha256 ? 1 : -1;
 }
+
+/** Sorts behind every date where there is none. */
+const madeAt = ({ createdAt }: CalibrationRecord): string => createdAt || '~';
 
 /** What made `a` newer than `b`, in words. */
 function whyNewer(a: CalibrationRecord, b: CalibrationRecord): string {
@@ -107,8 +111,11 @@ function whyNewer(a: CalibrationRecord, b: CalibrationRecord): string {
     const end = ({ dataTo }: CalibrationRecord) => (dataTo === undefined ? 'unknown' : round(dataTo));
     return `its data end at ${end(a)}, against ${end(b)}`;
   }
-  if (a.createdAt !== b.createdAt)
-    return `made ${a.createdAt || 'at an unknown time'}, against ${b.createdAt || 'unknown'}`;
+  if (a.createdAt !== b.createdAt) {
+    return a.createdAt === ''
+      ? `it has no date of making, as files of later versions, against ${b.createdAt}`
+      : `made ${a.createdAt}, against ${b.createdAt}`;
+  }
   return 'all else equal, its sha256 is the larger: a tie';
 }
 

@@ -7,7 +7,6 @@ import type { OnlyThese } from '../calib/registry.js';
 import { InputError, UsageError } from '../core/errors.js';
 import type { Instrument } from '../core/product.js';
 import { didYouMean } from '../core/suggest.js';
-import { isoFromMjd } from '../core/time.js';
 import { version } from '../core/version.js';
 import { checkParams, kernelNamed } from '../engine/index.js';
 import { type CardInput, encodeFits, type FitsLimits, type HduInput, openFits } from '../fits/index.js';
@@ -42,8 +41,6 @@ export interface BuildRequest {
   readonly validFrom?: number | 'open' | undefined;
   readonly validTo?: number | undefined;
   readonly threads?: number | undefined;
-  /** Dates the product by the end of its data instead of now: doing it again gives the same bytes. */
-  readonly dateByData?: boolean;
   /** Do again what is done. */
   readonly force?: boolean;
   readonly limits?: Partial<FitsLimits>;
@@ -271,7 +268,6 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
             dataFrom: one.dataFrom ?? spanOf(inputs).from,
             dataTo: one.dataTo ?? spanOf(inputs).to,
             grade,
-            ...(request.dateByData && { date: isoFromMjd(one.dataTo ?? spanOf(inputs).to) }),
             inputs: inputs.length,
             software,
             kernels,
