@@ -39,6 +39,9 @@ export interface OpenOptions {
   readonly statfs?: FileSystemType | undefined;
 }
 
+/** The query builder's `sql`, for what it has no words for: loaded with the drivers. */
+export const loadSql = async () => (await import('kysely')).sql;
+
 /** A later version of the program made the database: nothing was changed in it. */
 export class LaterLayoutError extends StorageError {}
 

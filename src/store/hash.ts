@@ -61,13 +61,41 @@ const identity = (stats: BigIntStats): string =>
   [stats.dev, stats.ino, stats.size, stats.mtimeNs, stats.ctimeNs].join(':');
 
 /**
- * sha256 and length of an input file. Remembered within the process by device, inode, size and times.
+ * Hashes that outlive the process, by path and identity (device, inode, size and times, in one word). `get` answers for the
+ * very same identity alone; `set` is called for what was read and will not change within a tick of its time stamp.
+ */
+export interface HashMemory {
+  get(path: string, identity: string): Promise<FileHash | undefined> | FileHash | undefined;
+  set(path: string, identity: string, hash: FileHash): void;
+}
+
+/**
+ * What is known of a file without reading it; undefined for one that was never hashed, changed since, or is not there.
+ * @throws StorageError when the system refuses to look
+ */
+export async function knownHash(path: string, memory: HashMemory): Promise<FileHash | undefined> {
+  try {
+    const stats = await nodeFs.stat(path);
+    return seen.get(identity(stats)) ?? (await memory.get(path, identity(stats)));
+  } catch (error) {
+    const failure = inputFailure(error, 'look at the file', path);
+    if (failure instanceof InputError) return undefined;
+    throw failure;
+  }
+}
+
+/**
+ * sha256 and length of an input file. Remembered within the process by device, inode, size and times, and beyond it by
+ * `memory`.
  * @throws InputError when it does not exist, is not a regular file, or changes while it is read; StorageError when the
  *   system refuses to read it (permission, I/O error, too many open files)
  */
-export async function hashFile(path: string, options: { fs?: StoreFs; remember?: boolean } = {}): Promise<FileHash> {
-  const { fs = nodeFs, remember = true } = options;
-  return inspectFile(fs, path, remember, async (file, _size, known) => known ?? hashHandle(fs, file));
+export async function hashFile(
+  path: string,
+  options: { fs?: StoreFs; remember?: boolean; memory?: HashMemory } = {},
+): Promise<FileHash> {
+  const { fs = nodeFs, remember = true, memory } = options;
+  return inspectFile(fs, path, { remember, memory }, async (file, _size, known) => known ?? hashHandle(fs, file));
 }
 
 export interface ReadOnce extends FileHash {
@@ -93,7 +121,7 @@ export async function readHashed(
   },
 ): Promise<ReadOnce> {
   const { fs = nodeFs, allocate, needed, mostBytes } = options;
-  return inspectFile(fs, path, true, async (file, size, known): Promise<ReadOnce> => {
+  return inspectFile(fs, path, { remember: true }, async (file, size, known): Promise<ReadOnce> => {
     if (known !== undefined && !needed(known.sha256)) return { ...known, data: undefined };
     if (size > mostBytes) {
       throw new InputError(`expected a file of at most ${mostBytes} bytes, received ${size}`, { file: path });
@@ -109,7 +137,7 @@ export async function readHashed(
 async function inspectFile<T extends FileHash>(
   fs: StoreFs,
   path: string,
-  remember: boolean,
+  { remember, memory }: { remember: boolean; memory?: HashMemory | undefined },
   work: (file: FileHandle, size: number, known: FileHash | undefined) => Promise<T>,
 ): Promise<T> {
   try {
@@ -118,12 +146,15 @@ async function inspectFile<T extends FileHash>(
     const file = await fs.open(path, 'r');
     try {
       const before = await fs.fstat(file);
-      const result = await work(file, Number(before.size), remember ? seen.get(identity(before)) : undefined);
+      const known = remember ? (seen.get(identity(before)) ?? (await memory?.get(path, identity(before)))) : undefined;
+      const result = await work(file, Number(before.size), known);
       const after = await fs.fstat(file);
       if (identity(before) !== identity(after)) throw new InputError('it changed while it was read', { file: path });
       if (remember && BigInt(Date.now()) * 1_000_000n - after.ctimeNs > SETTLED_NS) {
         if (seen.size >= SEEN_MAX) seen.clear();
-        seen.set(identity(after), { sha256: result.sha256, bytes: result.bytes });
+        const hash = { sha256: result.sha256, bytes: result.bytes };
+        seen.set(identity(after), hash);
+        if (known === undefined) memory?.set(path, identity(after), hash);
       }
       return result;
     } finally {

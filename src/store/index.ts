@@ -30,8 +30,8 @@
  *   ways instead of the comparison would cost 40; comparing costs 6, the reading back 13.)
  */
 
-export type { FileHash, ReadOnce } from './hash.js';
-export { hashFile, readHashed } from './hash.js';
+export type { FileHash, HashMemory, ReadOnce } from './hash.js';
+export { hashFile, knownHash, readHashed } from './hash.js';
 export type { JsonValue, ManifestEntry, ProductRecord, Source } from './manifest.js';
 export { canonicalJson, productKey } from './manifest.js';
 export { checkName } from './names.js';
