@@ -4,8 +4,25 @@
  *
  * Contract
  * - It is made of a night's events and of nothing else: `record` takes what the logs take. Whoever wants to know what is
- *   done asks the manifests.
- * - One writer: the process that runs a night. A handle belongs to the thread that opened it.
+ *   done asks the manifests; a night goes on when the ledger cannot be written.
+ * - SQLite in `state/ledger.sqlite` on a local disk, PostgreSQL by a URL that `state/ledger.json` remembers, or none.
+ * - One writer: the process that runs a night, on its main thread. Several (one for each chip) may share a ledger: their
+ *   batches wait for one another.
+ * - Events are written in batches, each in one transaction. A crash loses the last batch at most, which the logs have.
+ * - Within a run a job goes from state to state as `NEXT` in fold.ts allows: what is not allowed is a BugError, and the
+ *   tables refuse it, too.
  */
 export type { JobStatus, LedgerAbout, LedgerEvent, LedgerFailure, LedgerOutcome } from './events.js';
+export { type AttemptRow, type JobRow, type RunRow, stageOfJobId } from './fold.js';
+export { Ledger, type LedgerContent, type NightSelection } from './ledger.js';
+export {
+  type LedgerPlace,
+  type LedgerReading,
+  openLedger,
+  readLedger,
+  rebuildLedger,
+  SQLITE_NAME,
+  STATE_FOLDER,
+} from './open.js';
 export { processBirth, processState } from './process.js';
+export { type JobOfProduct, jobOfProduct, type TreeLedger } from './tree.js';

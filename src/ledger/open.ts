@@ -1,0 +1,163 @@
+/** Where the ledger of an output directory is, and how it is opened, read and made again. */
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import { join } from 'node:path';
+import { StorageError, UsageError } from '../core/errors.js';
+import { type Connection, type FileSystemType, isDatabaseUrl, openDatabase, publicUrl } from '../database/index.js';
+import { openStore } from '../store/index.js';
+import { assertMainThread, Ledger, type LedgerContent, type NightSelection, readContent, writeRows } from './ledger.js';
+import { LAYOUT, type Tables } from './tables.js';
+import { type JobOfProduct, ledgerOfTree, type TreeLedger } from './tree.js';
+
+export const STATE_FOLDER = 'state';
+export const SQLITE_NAME = 'ledger.sqlite';
+const POINTER_NAME = 'ledger.json';
+const POINTER_SCHEMA = 'ledger/1';
+
+export interface LedgerPlace {
+  readonly output: string;
+  /**
+   * postgres:// URL, 'none', or as the directory says: the URL of state/ledger.json, else SQLite. A URL is remembered there,
+   * without its password (PGPASSWORD or ~/.pgpass).
+   */
+  readonly url?: string | undefined;
+  /** Jobs of products that no log speaks of, where the ledger must be made from the tree. */
+  readonly jobOf?: JobOfProduct | undefined;
+  /** For tests. */
+  readonly statfs?: FileSystemType | undefined;
+}
+
+const pointer = (output: string): string => join(output, STATE_FOLDER, POINTER_NAME);
+
+function pointedUrl(output: string): string | undefined {
+  const file = pointer(output);
+  if (!existsSync(file)) return undefined;
+  try {
+    const { schema, url } = JSON.parse(readFileSync(file, 'utf8'));
+    if (schema === POINTER_SCHEMA && typeof url === 'string' && isDatabaseUrl(url)) return url;
+  } catch (cause) {
+    throw new StorageError(`cannot be read: ${(cause as Error).message}`, { file, cause });
+  }
+  throw new StorageError(`expected {"schema": "${POINTER_SCHEMA}", "url": "postgres://..."}`, { file });
+}
+
+interface Opened {
+  readonly connection: Connection<Tables>;
+  /** By which rows know the directory: SQLite lies in it and moves with it; in PostgreSQL several share the tables. */
+  readonly word: string;
+  /** It knows nothing of this directory yet. */
+  readonly isNew: boolean;
+}
+
+/** @param make makes it where there is none; without, undefined is given then */
+async function connect({ output, url, statfs }: LedgerPlace, make: boolean): Promise<Opened | undefined> {
+  if (url !== undefined && url !== 'none' && !isDatabaseUrl(url)) {
+    throw new UsageError(`expected the ledger to be none or a URL such as postgres://host/database, received "${url}"`);
+  }
+  if (url === 'none') return undefined;
+  const state = join(output, STATE_FOLDER);
+  const store = make ? await openStore(output) : undefined;
+  await store?.prepare(state);
+  const where = url ?? pointedUrl(output);
+  const options = { readOnly: !make, statfs };
+  if (where !== undefined) {
+    const connection = await openDatabase<Tables>(where, output, LAYOUT, options);
+    const word = realpathSync(output);
+    if (make && pointedUrl(output) !== publicUrl(where)) {
+      await store?.writeJson(`${STATE_FOLDER}/${POINTER_NAME}`, { schema: POINTER_SCHEMA, url: publicUrl(where) });
+    }
+    const any = await connection.run('read the ledger', (db) =>
+      db.selectFrom('run').select('id').where('output', '=', word).limit(1).executeTakeFirst(),
+    );
+    return { connection, word, isNew: any === undefined };
+  }
+  const path = join(state, SQLITE_NAME);
+  const isNew = !existsSync(path);
+  if (isNew && !make) return undefined;
+  return { connection: await openDatabase<Tables>(path, state, LAYOUT, options), word: '', isNew };
+}
+
+/**
+ * Opens the ledger of an output directory for writing, on the main thread. One that knows nothing of the directory is made
+ * from its products and logs. Close it after use.
+ * @throws StorageError (also: SQLite on a shared file system, with what to do instead), RetriableError when the database is
+ *   busy or away, UsageError for what is no URL, BugError on another thread
+ */
+export async function openLedger(place: LedgerPlace): Promise<Ledger> {
+  assertMainThread();
+  const opened = await connect(place, true);
+  if (opened === undefined) return new Ledger(undefined, '');
+  const { connection, word, isNew } = opened;
+  try {
+    if (isNew) await replaceRows(connection, word, await ledgerOfTree(place.output, place.jobOf ?? (() => undefined)));
+  } catch (error) {
+    await connection.close();
+    throw error;
+  }
+  return new Ledger(connection, word);
+}
+
+/** What a ledger says, and where that was read. */
+export interface LedgerReading extends LedgerContent {
+  readonly source: 'sqlite' | 'postgresql' | 'products and logs';
+  /** Why the ledger itself could not be asked. */
+  readonly because?: string | undefined;
+}
+
+/**
+ * Reads a ledger and writes nothing: while a run goes on, after one was killed, and where one may only read. Where there is
+ * none, or it does not answer, products and logs are asked.
+ * @throws StorageError when these cannot be read either
+ */
+export async function readLedger(place: LedgerPlace, nights: NightSelection = {}): Promise<LedgerReading> {
+  assertMainThread();
+  let because: string | undefined;
+  try {
+    const opened = await connect(place, false);
+    if (opened !== undefined && !opened.isNew) {
+      const { connection, word } = opened;
+      try {
+        return { source: connection.backend, ...(await readContent(connection, word, nights)) };
+      } finally {
+        await connection.close();
+      }
+    }
+    await opened?.connection.close();
+    because = place.url === 'none' ? undefined : 'there is no ledger';
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
+    because = (error as Error).message;
+  }
+  const { tele, mjd } = nights;
+  const { runs, jobs, attempts } = await ledgerOfTree(place.output, place.jobOf ?? (() => undefined));
+  const chosen = jobs.filter((job) => (mjd === undefined || job.mjd === mjd) && (tele?.includes(job.tele) ?? true));
+  return { source: 'products and logs', because, runs, jobs: chosen, attempts };
+}
+
+/**
+ * Makes the ledger again from products and logs, in one transaction: who reads meanwhile sees the old rows or the new ones.
+ * Files that were hashed are kept.
+ * @throws StorageError, RetriableError
+ */
+export async function rebuildLedger(place: LedgerPlace): Promise<TreeLedger> {
+  assertMainThread();
+  const content = await ledgerOfTree(place.output, place.jobOf ?? (() => undefined));
+  const opened = await connect(place, true);
+  if (opened === undefined) return content;
+  try {
+    await replaceRows(opened.connection, opened.word, content);
+  } finally {
+    await opened.connection.close();
+  }
+  return content;
+}
+
+async function replaceRows(connection: Connection<Tables>, output: string, content: LedgerContent): Promise<void> {
+  await connection.run('write the ledger', (db) =>
+    db.transaction().execute(async (tx) => {
+      for (const table of ['run', 'job', 'attempt'] as const) {
+        await tx.deleteFrom(table).where('output', '=', output).execute();
+      }
+      await writeRows(tx, output, content);
+    }),
+  );
+}
