@@ -30,6 +30,7 @@ const ROOMS = {
 const PACKAGES = {
   commander: 'cli',
   piscina: 'engine',
+  h5wasm: 'almanac',
   kysely: 'database',
   'better-sqlite3': 'database',
   pg: 'database',
@@ -116,6 +117,10 @@ module.exports = {
     doNotFollow: { path: 'node_modules' },
     exclude: { path: '^(build|node_modules)/' },
     tsPreCompilationDeps: true, // imports of types count too
-    enhancedResolveOptions: { extensions: ['.ts', '.js', '.json'] },
+    enhancedResolveOptions: {
+      extensions: ['.ts', '.js', '.json'],
+      exportsFields: ['exports'], // subpaths of packages, such as h5wasm/node
+      conditionNames: ['import', 'node', 'default'],
+    },
   },
 };

@@ -3,11 +3,10 @@
  * chip (left out, empty or '-': all chips), reason. Fields are separated by tabs, by commas (CSV, quotes allowed) or by blanks.
  * '#' begins a comment. A first line that names the columns may order them otherwise, and may add `by` (user or pipeline).
  */
-import { readFileSync, statSync } from 'node:fs';
-import { InputError } from '../core/errors.js';
 import type { Drop, Exposure } from '../core/exposure.js';
 import { didYouMean } from '../core/suggest.js';
 import { ascii } from './facts.js';
+import { type Fail, linesOf, readText } from './fields.js';
 import type { Almanac, Finding } from './types.js';
 
 export interface BadExposure {
@@ -33,20 +32,7 @@ const ALL_CHIPS = ['', '-', '*', 'all'];
  * @throws InputError naming file and line
  */
 export function readBadList(path: string, by: BadExposure['by'] = 'user'): BadExposure[] {
-  let text: string;
-  try {
-    const stats = statSync(path);
-    if (!stats.isFile())
-      throw new InputError('expected a list of bad exposures, not a directory or device', { file: path });
-    if (stats.size > MOST_BYTES) throw new InputError(`a list of ${stats.size} bytes is too long`, { file: path });
-    text = readFileSync(path, 'utf8');
-  } catch (cause) {
-    if (cause instanceof InputError) throw cause;
-    throw new InputError(`the list of bad exposures cannot be read: ${(cause as Error).message}`, {
-      file: path,
-      cause,
-    });
-  }
+  const text = readText(path, 'a list of bad exposures', MOST_BYTES);
   return parseBadList(text, path, by);
 }
 
@@ -59,39 +45,18 @@ export function parseBadList(text: string, name: string, by: BadExposure['by'] =
   const entries: BadExposure[] = [];
   let columns: readonly ColumnName[] | undefined;
   let first = true;
-  text.split(/\r\n|\n|\r/).forEach((line, i) => {
-    const content = line.replace(/^\uFEFF/, '').replace(/(?:^|\s)#.*$/, '');
-    if (content.trim() === '') return;
-    const fail = (message: string): never => {
-      throw new InputError(`line ${i + 1}: ${message}`, { file: name });
-    };
-    const fields = split(content, fail);
+  for (const { fields, fail } of linesOf(text, name)) {
     const words = fields.map((field) => field.toLowerCase());
     const isHead = first && words.some((word) => word === 'tele' || word === 'exposure');
     first = false;
     if (isHead) {
       columns = headOf(words, fail);
-      return;
+      continue;
     }
     const value = columns === undefined ? byPosition(fields, fail) : byName(fields, columns, fail);
     entries.push(entryOf(value, by, fail));
-  });
-  return entries;
-}
-
-type Fail = (message: string) => never;
-
-function split(line: string, fail: Fail): string[] {
-  if (line.includes('\t')) return line.split('\t').map((field) => field.trim());
-  if (!line.includes(',')) return line.trim().split(/\s+/);
-  const fields: string[] = [];
-  const pattern = /\s*(?:"((?:[^"]|"")*)"|([^",]*))\s*(?:,|$)/y;
-  while (pattern.lastIndex < line.length) {
-    const match = pattern.exec(line);
-    if (match === null) return fail('a quote is opened and not closed, or stands inside a field');
-    fields.push(match[1] === undefined ? match[2]!.trim() : match[1].replaceAll('""', '"'));
   }
-  return fields;
+  return entries;
 }
 
 function headOf(words: readonly string[], fail: Fail): ColumnName[] {

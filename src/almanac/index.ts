@@ -10,6 +10,10 @@ export {
   parseBadList,
   readBadList,
 } from './bad.js';
+export { type AlmanacComparison, compareAlmanacs, type ExposureChange } from './compare.js';
 export { datamodelChanges } from './datamodel.js';
+export { type FibreRequest, fibreKey, fibreMapOf, readFibreMap, withFibreMaps } from './fibres.js';
+export { almanacName, readAlmanac, sequencesOf, writeAlmanac } from './product.js';
+export { type Cell, csvText, parseWhere, select, type TableRows, tableOf, type Where } from './query.js';
 export { nightRules, type ScanRequest, scanNight } from './scan.js';
 export * from './types.js';
