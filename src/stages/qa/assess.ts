@@ -5,8 +5,6 @@
  */
 import { type CalibrationKind, GRADES, type Grade, KIND_IMAGES } from '../../calib/product.js';
 import { DQ_BITS } from '../../core/generated/dq.js';
-import { type CalibrationComparison, compareCalibrations, isDetectorMap } from './compare.js';
-import { type CalibrationMaps, errorName } from './maps.js';
 import {
   amplifierRegions,
   BAD_BITS,
@@ -27,7 +25,9 @@ import {
   sampleOf,
   scatter,
   scienceRegion,
-} from './measure.js';
+} from '../measure.js';
+import { type CalibrationComparison, compareCalibrations, isDetectorMap } from './compare.js';
+import { type CalibrationMaps, errorName } from './maps.js';
 import { type Threshold, thresholds } from './thresholds.js';
 
 export interface AmplifierLevel {

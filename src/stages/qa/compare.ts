@@ -2,7 +2,6 @@
 import { type CalibrationKind, KIND_IMAGES } from '../../calib/product.js';
 import { CalibrationError } from '../../core/errors.js';
 import { DQ_BITS } from '../../core/generated/dq.js';
-import { type CalibrationMaps, errorName } from './maps.js';
 import {
   amplifierRegions,
   BAD_BITS,
@@ -14,7 +13,8 @@ import {
   type QaGeometry,
   type Region,
   scienceRegion,
-} from './measure.js';
+} from '../measure.js';
+import { type CalibrationMaps, errorName } from './maps.js';
 
 /** A change is one beyond this many combined errors: by chance 2.4 of 4,177,936 pixels of a detector. */
 export const CHANGE_SIGMAS = 5;

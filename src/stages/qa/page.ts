@@ -1,6 +1,7 @@
 /** The page of a calibration: one HTML file that needs nothing else, for a phone, a desktop and paper. */
 import { type Grade, KIND_IMAGES } from '../../calib/product.js';
 import { DQ_BITS } from '../../core/generated/dq.js';
+import { cellsOf, poolFlags, quantile, sampleOf, scatter } from '../measure.js';
 import type { Assessment, Check, ImageMeasures } from './assess.js';
 import { bitColour, LINE_COLOURS } from './colours.js';
 import { type CalibrationComparison, isDetectorMap } from './compare.js';
@@ -18,7 +19,6 @@ import {
   right,
   tableOf,
 } from './markup.js';
-import { cellsOf, poolFlags, quantile, sampleOf, scatter } from './measure.js';
 import { DIVERGING_STOPS, drawFlags, drawMap, GREY_STOPS, type Limits, type MapStyle } from './picture.js';
 import { drawPlot, escapeMarkup as text } from './svg.js';
 

@@ -1,6 +1,6 @@
-/** What QA measures on an image. Pixels are touched by kernels alone; here their sums are put together. */
-import { DQ_BITS } from '../../core/generated/dq.js';
-import { type BoundArray, type PixelArray, runKernel } from '../../engine/index.js';
+/** What QA and the classifier measure on an image. Pixels are touched by kernels alone; here their sums are put together. */
+import { DQ_BITS } from '../core/generated/dq.js';
+import { type BoundArray, type PixelArray, runKernel } from '../engine/index.js';
 
 /** Interquartile range of a normal distribution with sigma 1. */
 const IQR_OF_SIGMA = 1.34896;
@@ -226,12 +226,13 @@ export async function rowProfile(
   return mean;
 }
 
-/** Mean of each column of a region: rows are the planes of its cells. */
+/** Mean of each column of a region, over every `step`-th row of it: rows are the planes of its cells. */
 export async function columnProfile(
   data: Float32Array,
   width: number,
   region: Region,
-  limits: Between,
+  limits?: Between,
+  step = 1,
 ): Promise<Float64Array> {
   const { row, rows, x, cols } = region;
   const mean = new Float64Array(cols);
@@ -240,8 +241,8 @@ export async function columnProfile(
     {
       image: {
         data: data.subarray(row * width + x),
-        planes: rows,
-        planeStride: width,
+        planes: Math.ceil(rows / step),
+        planeStride: width * step,
         rows: cols,
         rowStride: 1,
         cols: 1,
@@ -250,6 +251,31 @@ export async function columnProfile(
       count: { data: new Int32Array(cols), rows: cols },
     },
     { ...limits },
+  );
+  return mean;
+}
+
+/**
+ * Means of pieces of rows, `cols` columns each, over the whole width: [row][piece]. NaN where nothing counts.
+ * @param cols must divide the width
+ */
+export async function rowPieces(
+  data: Float32Array,
+  width: number,
+  { row, rows }: Pick<Region, 'row' | 'rows'>,
+  cols: number,
+): Promise<Float64Array> {
+  const cells = (rows * width) / cols;
+  const mean = new Float64Array(cells);
+  await runKernel(
+    'average-cells',
+    {
+      image: { data: data.subarray(row * width, (row + rows) * width), rows: cells, cols },
+      mean: { data: mean, rows: cells },
+      count: { data: new Int32Array(cells), rows: cells },
+    },
+    {},
+    { strip: cols },
   );
   return mean;
 }
