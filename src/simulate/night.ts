@@ -23,8 +23,9 @@ const SIZES = {
   small: {
     // The lowest fibres lie at rows 20 to 28: here are five or six.
     rows: 64,
-    reads: { dark: 8, internalflat: 8, domeflat: 6, quartzflat: 6, une: 6, thar: 6, fpi: 6, object: 8 },
-    level: 3000,
+    // Gains and read noises take darks and flats of ten reads at least.
+    reads: { dark: 10, internalflat: 10, domeflat: 6, quartzflat: 6, une: 6, thar: 6, fpi: 6, object: 8 },
+    level: 2500,
   },
   demo: {
     rows: 128,
