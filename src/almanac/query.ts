@@ -1,5 +1,6 @@
 /** Questions to an almanac's tables: `kind=dark`, `reads>=30`, `comment~cloud`. */
 import { UsageError } from '../core/errors.js';
+import { EXPOSURE_KINDS } from '../core/exposure.js';
 import { didYouMean } from '../core/suggest.js';
 import { almanacTables } from './product.js';
 import type { Almanac } from './types.js';
@@ -82,6 +83,11 @@ export function select(table: TableRows, questions: readonly Where[]): TableRows
       throw new UsageError(
         `${column} holds numbers: expected =, !=, <, <=, > or >= and a number, received "${operator}${value}"`,
       );
+    }
+    const isKind = column === 'kind' && (operator === '=' || operator === '!=');
+    if (isKind && !EXPOSURE_KINDS.some((kind) => kind === value)) {
+      const near = didYouMean(value, EXPOSURE_KINDS) || `; there are ${EXPOSURE_KINDS.join(', ')}`;
+      throw new UsageError(`no kind "${value}"${near}`);
     }
     return (row: readonly Cell[]): boolean => {
       const cell = row[at]!;

@@ -1,6 +1,6 @@
 /** What raw files a night has, and what each exposure is: facts from names and headers, no pixel. */
 import { basename, join, resolve } from 'node:path';
-import { UsageError } from '../core/errors.js';
+import { RetriableError, UsageError } from '../core/errors.js';
 import type { Drop, Exposure, ExposureKind, RawFrame } from '../core/exposure.js';
 import type { NightRules, Prefilters } from '../core/night_rules.js';
 import type { Instrument } from '../core/product.js';
@@ -43,7 +43,7 @@ export function nightRules(instrument: Instrument): NightRules {
  * Lists a night. What is wrong with a file or an exposure is recorded (`drop`, `findings`) and never thrown.
  * @param root holds TELE/MJD/, MJD/, or the files themselves
  * @throws InputError when the root is no directory, StorageError when it cannot be listed, UsageError for an instrument
- *   without rules
+ *   without rules, RetriableError when the signal came
  */
 export async function scanNight(root: string, request: ScanRequest): Promise<Almanac> {
   const { tele, mjd, instrument, limits, signal } = request;
@@ -69,7 +69,7 @@ export async function scanNight(root: string, request: ScanRequest): Promise<Alm
   let done = 0;
   const work = async (): Promise<void> => {
     while (next < list.length) {
-      signal?.throwIfAborted();
+      if (signal?.aborted === true) throw new RetriableError('the scan was interrupted');
       const i = next++;
       facts[i] = await readFacts(join(root, list[i]!.path), rules, limits);
       request.progress?.(++done, list.length);

@@ -1,6 +1,7 @@
 /** All verbs, in the order of the help. */
 import type { Command } from 'commander';
 import type { Define } from '../reply.js';
+import { defineAlmanac } from './almanac.js';
 import { defineBench } from './bench.js';
 import { defineCalib } from './calib.js';
 import { defineDiff } from './diff.js';
@@ -14,6 +15,7 @@ import { defineView } from './view.js';
 
 export function defineVerbs(program: Command, define: Define): void {
   defineSimulate(program, define);
+  defineAlmanac(program, define);
   defineRamp(program, define);
   defineCalibrate(program, define);
   defineCalib(program, define);
