@@ -51,7 +51,7 @@ export interface FlowNode {
   /** 'raw', or the name of a stage. */
   readonly id: string;
   readonly depth: number;
-  /** Exposures that come here, and those of them that are through. */
+  /** Exposures that come here, and those of them that are through with at least one chip and have nothing left to do. */
   readonly exposures: number;
   readonly done: number;
 }
@@ -140,7 +140,8 @@ export interface NightCalibration {
 
 /** A number of each exposure and chip over the night. */
 export interface NightSeries {
-  readonly stage: string;
+  /** That say it. */
+  readonly stages: readonly string[];
   readonly name: string;
   readonly unit: string;
   readonly points: readonly {

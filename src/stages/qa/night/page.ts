@@ -37,11 +37,11 @@ nav{display:flex;flex-wrap:wrap;gap:.2em 1em;font-size:.9rem;margin:.6em 0}a{col
 svg.flow{max-width:600px}svg .band{opacity:.5}svg .drop{fill:none;stroke:var(--fail);opacity:.75}svg .node{fill:currentColor}svg .lead{stroke:currentColor;opacity:.5;stroke-width:1}svg .name{font-weight:600}svg .halo{paint-order:stroke;stroke:var(--panel);stroke-width:3px;stroke-linejoin:round}
 .kinds{display:flex;flex-wrap:wrap;gap:.1em 1em;font-size:.9rem;padding:0;list-style:none}
 .exposures img,.none{image-rendering:pixelated;background:var(--panel);border-radius:3px;display:block}.none{width:72px;height:24px}
-.exposures td:first-child{font-weight:600;font-variant-numeric:tabular-nums}.exposures .links a{margin-right:.6em;white-space:nowrap}.exposures tr.missing td{color:var(--soft)}
+.exposures img{max-width:100%;height:auto}.percents,.shape{font-size:.86em;line-height:1.3;color:var(--soft)}.percents{min-width:11em}.shape{max-width:6.5em}.exposures td:first-child{font-weight:600;font-variant-numeric:tabular-nums}.exposures .links a{margin-right:.6em;white-space:nowrap}.exposures tr.missing td{color:var(--soft)}
 .exposures tr:target{outline:2px solid var(--warn);outline-offset:-2px}
 .filter{margin:.4em 0;font-size:.92rem}.filter label{margin-right:1em}section:has(#only-look:checked) tr.fine{display:none}
 .bars{display:grid;grid-template-columns:max-content 1fr max-content;gap:.15em .7em;align-items:center;font-size:.9rem}.bars .track{height:.8em;background:var(--panel);border-radius:2px;overflow:hidden}.bars .track i{display:block;height:100%;background:#2a7fd4}.bars .track i.predicted{background:var(--soft);opacity:.5}.bars .v{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.bars .track,.swatch,.exposures img{print-color-adjust:exact;-webkit-print-color-adjust:exact}
-@media(max-width:640px){.exposures thead{display:none}.exposures tr{display:grid;grid-template-columns:5.4em 1fr;gap:.1em .7em;padding:.5em 0;border-bottom:1px solid var(--line)}.exposures td,.exposures td.n{border:0;padding:0;grid-column:2;text-align:left;white-space:normal}.exposures td:empty{display:none}.exposures td:first-child{grid-column:1;grid-row:1}.exposures td:nth-child(2){grid-column:1;grid-row:2/8}.bars{grid-template-columns:minmax(5em,max-content) 1fr max-content}.bars span:first-child{overflow-wrap:anywhere}}
+@media(max-width:640px){.exposures thead{display:none}.exposures tr{display:grid;grid-template-columns:96px 1fr;gap:.1em .7em;padding:.5em 0;border-bottom:1px solid var(--line)}.exposures td,.exposures td.n{border:0;padding:0;grid-column:2;text-align:left;white-space:normal}.exposures td:empty{display:none}.shape{max-width:none}.exposures td:first-child{grid-column:1;grid-row:1}.exposures td:nth-child(2){grid-column:1;grid-row:2/8}.bars{grid-template-columns:minmax(5em,max-content) 1fr max-content}.bars span:first-child{overflow-wrap:anywhere}}
 @media print{nav,.filter{display:none}details::details-content{content-visibility:visible;display:block;height:auto}svg.flow{max-width:420px}.exposures td{padding-top:.15em;padding-bottom:.15em}a{text-decoration:none}}
 `;
 
@@ -81,6 +81,8 @@ export function bytesText(bytes: number): string {
   return `${Number((bytes / 1000 ** power).toPrecision(3))} ${units[power]}`;
 }
 
+/** A time to the minute. */
+const minute = (time: string) => time.slice(0, 16).replace('T', ' ');
 const four = (exposure: number) => String(exposure).padStart(4, '0');
 
 /** Numbers as links to the rows of the table; runs of them as one. */
@@ -117,10 +119,7 @@ function headSection(report: NightReport): string {
     const runs = totals.runs === 1 ? 'one run' : `${totals.runs} runs`;
     facts.push([
       'worked',
-      `${report.began.slice(0, 16)} to ${report.ended.slice(0, 16)} UTC, ${runs}, ${timeText(totals.wallSeconds)}`.replaceAll(
-        'T',
-        ' ',
-      ),
+      `${minute(report.began)} to ${minute(report.ended)} UTC, ${runs}, ${timeText(totals.wallSeconds)}`,
     ]);
     const each = totals.cpuSecondsPerExposure;
     facts.push([
@@ -130,7 +129,7 @@ function headSection(report: NightReport): string {
   }
   const list = facts.map(([label, value]) => `<dt>${label}</dt><dd>${text(value)}</dd>`).join('');
   return (
-    `<header><h1>Night ${mjd}, ${text(tele)} ${mark(...GRADES[grade])} <span class="soft">${isoFromMjd(mjd).slice(0, 10)}</span></h1>` +
+    `<header><h1>Night ${mjd}, ${text(tele)} ${mark(...GRADES[grade])} <span class="soft bit">${isoFromMjd(mjd).slice(0, 10)}</span></h1>` +
     `<p class="verdict">${text(sentence)}</p>${findingList(findings)}<dl>${list}</dl></header>`
   );
 }
@@ -153,7 +152,7 @@ function flowSection({ flow }: NightReport, run: string): string {
       .map(({ exposure, chips }) => `<a href="#e${exposure}">${four(exposure)}</a> ${text(chips.join(''))}`);
     const list = [exposureList(whole), ...parts].filter((part) => part !== '').join(', ');
     return [
-      cell(text(drop.at)),
+      cell(`<span class="bit">${text(drop.at)}</span>`),
       cell(`<b>${dropCount(drop)}</b>`),
       cell(`${text(drop.reason)} <span class="soft">(${text(drop.by)})</span><br><span class="soft">${list}</span>`),
     ];
@@ -194,10 +193,10 @@ function exposureRow(one: NightExposure, thumb: Thumbnail | undefined): string {
   const start = one.start === null ? '' : isoFromMjd(one.start).slice(11, 19);
   const shape = [start, one.reads > 0 ? `${one.reads} reads` : '', one.seconds > 0 ? `${number(one.seconds)} s` : '']
     .filter((part) => part !== '')
-    .join('<br>');
-  const told = [light?.verdict === 'ok' ? '' : (light?.reason ?? ''), one.what, one.field, one.comment]
-    .filter((part, i, all) => part !== '' && all.indexOf(part) === i)
-    .map(text);
+    .map((part) => `<span class="bit">${part}</span>`)
+    .join(' ');
+  const reason = light === null || light.verdict === 'ok' || one.what.includes(light.reason) ? '' : light.reason;
+  const told = [reason, one.what, one.field, one.comment].filter((part) => part !== '').map(text);
   const warned =
     one.warnings > 0
       ? [`<span class="warn">${one.warnings} ${one.warnings === 1 ? 'warning' : 'warnings'}</span>`]
@@ -215,15 +214,15 @@ function exposureRow(one: NightExposure, thumb: Thumbnail | undefined): string {
   });
   if (one.log !== '') links.push(link(one.log, 'log'));
   const fine = state === 'done' && (light === null || light.verdict === 'ok') && !disagrees && one.warnings === 0;
-  return `<tr id="e${exposure}"${fine ? ' class="fine"' : ''}><td>${four(exposure)}</td><td>${picture}</td><td>${kind}</td><td class="n">${shape}</td><td>${mark(...STATES[state])} ${[...told, ...warned].join('; ')}</td><td class="n">${percents.join('<br>')}</td><td class="links">${links.join(' ')}</td></tr>`;
+  return `<tr id="e${exposure}"${fine ? ' class="fine"' : ''}><td>${four(exposure)}</td><td>${picture}</td><td>${kind}</td><td class="shape">${shape}</td><td>${mark(...STATES[state])} ${[...told, ...warned].join('; ')}</td><td class="percents">${percents.join(', ')}</td><td class="links">${links.join(' ')}</td></tr>`;
 }
 
 function exposureSection(report: NightReport, thumbs: ReadonlyMap<number, Thumbnail>, run: string): string {
   const { exposures } = report;
   if (exposures.length === 0) return '<p>There is no exposure.</p>';
   const rows = exposures.map((one) => exposureRow(one, thumbs.get(one.exposure)));
-  const head = ['number', 'light', 'kind', 'start (UT), reads', 'what happened', 'pixels', 'files']
-    .map((name, i) => `<th${i === 3 || i === 5 ? ' class="n"' : ''}>${name}</th>`)
+  const head = ['number', 'light', 'kind', 'start (UT)', 'what happened', 'pixels', 'files']
+    .map((name) => `<th>${name}</th>`)
     .join('');
   const missing = report.missing.length === 0 ? '' : `, ${report.missing.length} missing in the numbering`;
   const taken = exposures.length - report.missing.length;
@@ -256,24 +255,25 @@ function calibrationSection({ calibrations, chips, output }: NightReport): strin
   return `${parts.join('')}${command(`rampline calib explain ${output}/TELE/MJD/PRODUCT.fits`)}`;
 }
 
-const seriesKey = ({ stage, name }: NightSeries) => `${stage}: ${name}`;
-
-function seriesSection({ series, chips, exposures }: NightReport): string {
+function seriesSection({ series, chips, exposures, output, tele, mjd }: NightReport): string {
   if (series.length === 0) return '<p>No product has said a number yet.</p>';
   const [first, last] = [exposures[0]?.exposure ?? 0, exposures.at(-1)?.exposure ?? 1];
   const margin = Math.max(0.5, 0.02 * (last - first));
-  const plots = series.map((one) => {
+  const ranges = series.map((one) => {
     const values = one.points.map(({ value }) => value);
-    const low = values.reduce((a, b) => Math.min(a, b));
-    const high = values.reduce((a, b) => Math.max(a, b));
-    const log = low > 0 && high > LOG_SPAN * low;
-    const found = [...chips, ...new Set(one.points.map(({ chip }) => chip).filter((chip) => !chips.includes(chip)))];
-    return figure(
-      drawPlot({
-        title: seriesKey(one),
+    return { one, low: values.reduce((a, b) => Math.min(a, b)), high: values.reduce((a, b) => Math.max(a, b)) };
+  });
+  const named = ({ name, unit }: NightSeries) => (unit === '' ? name : `${name} [${unit}]`);
+  const constant = ranges.filter(({ low, high }) => low === high);
+  const plots = ranges
+    .filter(({ low, high }) => low < high)
+    .map(({ one, low, high }) => {
+      const found = [...new Set([...chips, ...one.points.map(({ chip }) => chip)])];
+      const plot = drawPlot({
+        title: `${one.name} over the night`,
         height: 210,
         x: { label: 'exposure', range: [first - margin, last + margin] },
-        y: { label: one.unit === '' ? one.name : `${one.name} [${one.unit}]`, log },
+        y: { label: named(one), log: low > 0 && high > LOG_SPAN * low },
         series: found
           .map((chip, i) => ({
             ...(chip === '' ? {} : { name: `chip ${chip}` }),
@@ -284,11 +284,14 @@ function seriesSection({ series, chips, exposures }: NightReport): string {
               .map((point) => [point.exposure, point.value] as const),
           }))
           .filter(({ points }) => points.length > 0),
-      }),
-      text(seriesKey(one)),
-    );
-  });
-  return `<div class="figures">${plots.join('')}</div>`;
+      });
+      return figure(plot, text(`${one.name}, as ${one.stages.join(' and ')} found`));
+    });
+  const same =
+    constant.length === 0
+      ? ''
+      : `<p>The same in all exposures: ${constant.map(({ one, low }) => text(`${one.name} ${shortNumber(low)}${one.unit === '' ? '' : ` ${one.unit}`}`)).join(', ')}.</p>`;
+  return `<div class="figures">${plots.join('')}</div>${same}${command(`rampline report ${output} --tele ${tele} --mjd ${mjd} --json`)}`;
 }
 
 interface Bar {
