@@ -48,6 +48,8 @@ export interface Execution {
   readonly stopped?: Failure | undefined;
   /** Largest resident memory of all processes of the run together, where the executor measures it [bytes]. */
   readonly peakBytes?: number | undefined;
+  /** A job could not be ended: whoever called must end the process. */
+  readonly hung?: boolean | undefined;
 }
 
 export interface Executor {

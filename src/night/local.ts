@@ -1,0 +1,195 @@
+/** The executor of one machine: worker threads, or a process for each job. */
+import { EXIT_CODES } from '../core/errors.js';
+import type { Execution, Executor, RunContext } from './executor.js';
+import type { Failure } from './failure.js';
+import type { Outcome, Plan, Task } from './job.js';
+import { knownOutcomes } from './known.js';
+import { preferLowMemory } from './ramp.js';
+import { MemoryMeter } from './resident.js';
+import { detectorOf, Schedule, type Start } from './schedule.js';
+import { ProcessSlot, type Slot, ThreadSlot } from './slot.js';
+
+/** A job may take this many times its predicted CPU time, and this long in any case [s]: disks stall, machines are shared. */
+const TIMEOUT_FACTOR = 20;
+const TIMEOUT_FLOOR_SECONDS = 120;
+/** From the request to end until it is ended or given up [ms]. */
+const GRACE_MS = 10_000;
+/** The same when the whole run is to end: within the time that the command line gives an orderly end [ms]. */
+const STOP_GRACE_MS = 3000;
+/** How often a job that takes too long is begun. */
+const TIMEOUT_ATTEMPTS = 2;
+/** Resident memory of a worker thread, and of a process, that has loaded all its code and no image [bytes]; measured. */
+const THREAD_BYTES = 40 * 2 ** 20;
+const PROCESS_BYTES = 90 * 2 ** 20;
+
+/** A slot and what it does. */
+interface Place {
+  readonly slot: Slot;
+  /** Detector of its last job: its calibrations are in memory. */
+  warm?: string;
+  busy: boolean;
+}
+
+const timeText = (seconds: number) => `${Number(seconds.toFixed(1))} s`;
+
+/**
+ * Jobs on this machine.
+ * @param openSlot where a job is done; for tests and benches
+ */
+export function localExecutor(openSlot?: (context: RunContext) => Slot): Executor {
+  const open = openSlot ?? (({ isolate, limits }) => (isolate ? new ProcessSlot() : new ThreadSlot(limits.jobs === 1)));
+  return { name: 'local', writesLogs: false, run: (plan, context) => new LocalRun(plan, context, open).run() };
+}
+
+class LocalRun {
+  readonly #plan: Plan;
+  readonly #context: RunContext;
+  readonly #schedule: Schedule;
+  readonly #places: Place[];
+  readonly #meter: MemoryMeter;
+  #hung = false;
+  #wake: () => void = () => undefined;
+
+  constructor(plan: Plan, context: RunContext, open: (context: RunContext) => Slot) {
+    const { limits, isolate, force, sink, settled } = context;
+    this.#plan = plan;
+    this.#context = context;
+    this.#places = Array.from({ length: limits.jobs }, () => ({ slot: open(context), busy: false }));
+    this.#meter = new MemoryMeter(() => this.#places.flatMap(({ slot }) => slot.pids()));
+    const idle = this.#meter.sample() + limits.jobs * (isolate ? PROCESS_BYTES : THREAD_BYTES);
+    this.#schedule = new Schedule(
+      plan.jobs,
+      {
+        output: plan.output,
+        memoryBytes: limits.memoryBytes - idle,
+        lowMemory: withoutCubes(plan, limits.jobs, isolate),
+        attempts: limits.attempts,
+        force,
+        onEnd: (job, outcome) => {
+          if (settled?.has(job.id) !== true) sink.end(job, outcome);
+        },
+        onRetry: (job, outcome, waitSeconds) => sink.retry(job, outcome, waitSeconds),
+      },
+      knownOutcomes(plan, force, settled),
+    );
+  }
+
+  async run(): Promise<Execution> {
+    const { signal } = this.#context;
+    const stop = () => {
+      this.#schedule.close();
+      const busy = this.#places.filter((place) => place.busy);
+      for (const { slot } of busy) slot.cancel();
+      setTimeout(() => {
+        for (const place of busy) if (place.busy) place.slot.kill();
+      }, STOP_GRACE_MS).unref();
+      this.#wake();
+    };
+    signal?.addEventListener('abort', stop);
+    if (signal?.aborted === true) stop();
+    try {
+      while (!this.#schedule.finished && !this.#hung) {
+        // Before the places are filled: what ends meanwhile wakes at once.
+        const woken = new Promise<void>((wake) => {
+          this.#wake = wake;
+        });
+        for (const place of this.#places) {
+          if (place.busy) continue;
+          const start = this.#schedule.next(performance.now(), place.warm);
+          if (start === undefined) break;
+          this.#begin(place, start);
+        }
+        if (!this.#schedule.finished) await this.#wait(woken);
+      }
+    } finally {
+      signal?.removeEventListener('abort', stop);
+      await Promise.all(this.#places.filter(({ busy }) => !busy).map(({ slot }) => slot.rest()));
+      this.#meter.stop();
+    }
+    return {
+      outcomes: this.#schedule.outcomes(),
+      stopped: this.#schedule.stopped,
+      peakBytes: this.#meter.peakBytes,
+      ...(this.#hung && { hung: true }),
+    };
+  }
+
+  /** Until a job ends, or one that waits for another attempt may begin. */
+  async #wait(woken: Promise<void>): Promise<void> {
+    const at = this.#schedule.wakeAt();
+    const timer = at === undefined ? undefined : setTimeout(this.#wake, Math.max(0, at - performance.now()));
+    await woken;
+    clearTimeout(timer);
+  }
+
+  #begin(place: Place, start: Start): void {
+    place.busy = true;
+    void this.#do(place, start).then((outcome) => {
+      place.warm = detectorOf(start.job);
+      if (outcome === undefined) {
+        this.#hung = true; // the place stays busy: its thread still works
+      } else {
+        place.busy = false;
+        this.#schedule.end(outcome, performance.now());
+      }
+      this.#wake();
+    });
+  }
+
+  /** Does a job within its time. Undefined: it could not be ended. */
+  async #do(place: Place, start: Start): Promise<Outcome | undefined> {
+    const { limits, isolate, sink } = this.#context;
+    const { job, inputs, attempt, lowMemory, force } = start;
+    const { slot, warm } = place;
+    // A worker keeps images and calibrations of its last job: where memory is short it begins anew for another detector.
+    const needed = job.prediction.peakBytes;
+    if (warm !== undefined && warm !== detectorOf(job) && this.#meter.sample() + needed > limits.memoryBytes) {
+      await slot.rest();
+    }
+    sink.begin(job, attempt);
+    const { output, options } = this.#plan;
+    const task: Task = { job, output, options, inputs, threads: limits.threads, lowMemory, force, attempt };
+    const running = slot.run(task);
+    const most = limits.timeoutSeconds ?? TIMEOUT_FLOOR_SECONDS + TIMEOUT_FACTOR * job.prediction.cpuSeconds;
+    const first = await within(running, 1000 * most);
+    if (first !== undefined) return first;
+    sink.message(`${job.id} takes longer than ${timeText(most)} and is cancelled`, job);
+    slot.cancel();
+    let outcome = await within(running, GRACE_MS);
+    if (outcome === undefined) {
+      if (!slot.kill()) {
+        const message = `${job.id} did not end within ${timeText(GRACE_MS / 1000)} of being cancelled after ${timeText(most)}; with --isolate such a job can be ended without the others`;
+        this.#schedule.close({ error: 'bug', exitCode: EXIT_CODES.bug, message });
+        return undefined;
+      }
+      outcome = await running;
+    }
+    if (outcome.status === 'done' || outcome.status === 'skipped') return outcome;
+    const failure: Failure = {
+      error: 'retriable',
+      exitCode: EXIT_CODES.retriable,
+      message: `it took longer than ${timeText(most)} (--timeout)${isolate ? '' : ' and was cancelled'}`,
+    };
+    return { ...outcome, status: attempt < TIMEOUT_ATTEMPTS ? 'failed' : 'dropped', failure };
+  }
+}
+
+/** What settles within a time, or undefined. */
+async function within<T>(work: Promise<T>, milliseconds: number): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    // setTimeout takes no more than 2^31 - 1 ms.
+    timer = setTimeout(() => resolve(undefined), Math.min(milliseconds, 2 ** 31 - 1));
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Whether cubes of reads are kept: a process that does one job never comes so far that they pay. */
+function withoutCubes({ jobs }: Plan, slots: number, isolate: boolean): boolean {
+  const cubes = jobs.filter(({ state, prediction }) => state === 'todo' && prediction.lowMemoryBytes !== undefined);
+  return isolate || preferLowMemory(cubes.length, slots);
+}
