@@ -94,7 +94,6 @@ async function buildJob(task: Task, stage: NightStage, word: string, control: In
     only: builtFor(task),
     params: Object.fromEntries(Object.entries(options.params).filter(([name]) => known.has(name))),
     threads: task.threads,
-    dateByData: true,
     force: task.force,
     control,
   });
