@@ -4,7 +4,7 @@ import { CALIBRATION_SCHEMA, type CalibrationKind, calibrationCards, type Grade 
 import { dqTable, provenanceTable } from '../calib/provenance.js';
 import { loadRampCalibrations } from '../calib/ramp.js';
 import type { OnlyThese } from '../calib/registry.js';
-import { InputError, UsageError } from '../core/errors.js';
+import { BugError, InputError, UsageError } from '../core/errors.js';
 import type { Instrument } from '../core/product.js';
 import { didYouMean } from '../core/suggest.js';
 import { version } from '../core/version.js';
@@ -85,17 +85,23 @@ function byDetector(files: readonly RawFile[], { readout }: Instrument): RawFile
   return [...detectors.values()].map((list) => list.sort((a, b) => time(a) - time(b)));
 }
 
+/** sha256 of a file. */
+export type Hasher = (path: string) => Promise<string>;
+
+const sha256Of: Hasher = async (path) => (await hashFile(path)).sha256;
+
 /** Hashes inputs; the same bytes under two names would count twice, so they are refused. */
 async function hashed(
   files: readonly RawFile[],
   role: string,
   instrument: Instrument,
   limits: Partial<FitsLimits>,
+  hash: Hasher,
 ): Promise<BuildInput[]> {
   const seen = new Map<string, string>();
   const inputs: BuildInput[] = [];
   for (const { path, identity } of files) {
-    const { sha256 } = await hashFile(path);
+    const sha256 = await hash(path);
     const other = seen.get(sha256);
     if (other !== undefined)
       throw new InputError(`the same bytes as ${other}: an exposure counts once`, { file: path });
@@ -131,10 +137,10 @@ async function chosenFor(
   { path, frame }: BuildInput,
   { calib, only, limits = {} }: BuildRequest,
   instrument: Instrument,
-  kinds: readonly string[],
+  { kinds, uses = [] }: CalibrationBuilder,
 ): Promise<Choice & { readonly rows?: number }> {
   // What is being made is not taken from what there is.
-  const optional = BUILD_KINDS.filter((kind) => !kinds.includes(kind));
+  const optional = [...RAMP_KINDS, ...uses].filter((kind) => !(kinds as readonly string[]).includes(kind));
   const choice = await chooseCalibrations(calib, instrument, frame, { required: [], optional }, { only });
   if (instrument.readout === 'image') return choice;
   const file = openFits(path, { limits });
@@ -160,15 +166,21 @@ function sharesOf(seconds: Readonly<Record<string, number>>): string {
   return `${total.toFixed(1)} s in all threads: ${told.join(', ')}`;
 }
 
-/** Calibrations that a build may use. */
-const BUILD_KINDS = ['gain', 'readnoise', 'saturation', 'linearity', 'oneoverf', 'dark', 'flat'];
+/** Calibrations that the ramp chain takes where there are some. */
+const RAMP_KINDS: readonly string[] = ['gain', 'readnoise', 'saturation', 'linearity', 'oneoverf'];
 
-/**
- * Builds calibrations of one kind, for each detector among the inputs. What is done (the same inputs, parameters,
- * calibrations and kernels) is skipped.
- * @throws InputError, AlgorithmError, CalibrationError, StorageError, UsageError
- */
-export async function buildCalibration(request: BuildRequest): Promise<BuildOutcome[]> {
+/** A request whose words were checked. */
+interface CheckedRequest {
+  readonly request: BuildRequest;
+  readonly builder: CalibrationBuilder;
+  readonly instrument: Instrument;
+  /** Of the builder, defaults filled in. */
+  readonly values: Readonly<Record<string, number>>;
+  readonly kernelParams: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  readonly kernels: Readonly<Record<string, string>>;
+}
+
+function checked(request: BuildRequest): CheckedRequest {
   const builder = builderOf(request.word);
   const { instrument = apogee } = request;
   const ramps = instrument.readout === 'ramp';
@@ -178,56 +190,104 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
   const { [builder.word]: own = {}, ...kernelParams } = request.params ?? {};
   const values = checkParams({ name: builder.word, params: builder.params }, own);
   for (const [name, params] of Object.entries(kernelParams)) checkParams(kernelNamed(name), params);
-  const { validTo } = request;
-  const files = selectRawFiles(request.files, instrument);
-  if (files.length === 0) throw new UsageError(`expected at least one raw ${builder.role}`);
-  const store = await openStore(request.output);
   const chain = builder.rampChain ? rampChainDescription().steps.map((step) => step.kernel) : [];
   const names = ramps ? [...new Set([...chain, ...builder.kernels])] : (builder.imageKernels ?? []);
   const kernels = Object.fromEntries(
     names.map((name) => [name, `${kernelNamed(name).version}+${kernelNamed(name).hash}`]),
   );
-  const software = `rampline ${version()}`;
+  return { request, builder, instrument, values, kernelParams, kernels };
+}
+
+/** What a build makes for one detector, known before any pixel is read. */
+interface Recipe {
+  readonly inputs: readonly BuildInput[];
+  readonly choice: Choice & { readonly rows?: number };
+  readonly validFrom: number | undefined;
+  readonly products: readonly {
+    readonly kind: CalibrationKind;
+    /** Relative to the output directory. */
+    readonly name: string;
+    readonly key: string;
+    readonly record: ProductRecord;
+  }[];
+}
+
+async function recipeOf(
+  { request, builder, instrument, values, kernelParams, kernels }: CheckedRequest,
+  detector: readonly RawFile[],
+  hash: Hasher,
+): Promise<Recipe> {
+  const { validTo, limits = {} } = request;
+  const inputs = await hashed(detector, builder.role, instrument, limits, hash);
+  const validFrom = request.validFrom === 'open' ? undefined : (request.validFrom ?? nightOf(inputs));
+  if (validFrom !== undefined && validTo !== undefined && validFrom >= validTo) {
+    throw new UsageError(`expected the window to begin before it ends, received ${validFrom} to ${validTo}`);
+  }
+  const choice = builder.rampChain ? await chosenFor(inputs[0] as BuildInput, request, instrument, builder) : NOTHING;
+  const record = (kind: CalibrationKind): ProductRecord => ({
+    schema: `${CALIBRATION_SCHEMA} ${kind}`,
+    software: `rampline ${version()}`,
+    inputs: inputs.map(({ source }) => source),
+    calibrations: choice.entries.filter((entry): entry is Source => entry.sha256 !== '' && entry.used !== false),
+    parameters: {
+      ...values,
+      kernels: kernelParams as Record<string, Record<string, number>>,
+      // The grade is part of the product, and these decide it.
+      limits: thresholdsHash(),
+      ...(validFrom !== undefined && { validFrom }),
+      ...(validTo !== undefined && { validTo }),
+    },
+    kernels,
+  });
+  const { tele, chip, mjd } = (inputs.at(-1) as BuildInput).identity;
+  const products = builder.kinds.map((kind) => {
+    const about = record(kind);
+    const key = productKey(about);
+    return { kind, key, record: about, name: `${kind}-${tele}-${chip}-${mjd}-${key.slice(0, 8)}.fits` };
+  });
+  return { inputs, choice, validFrom, products };
+}
+
+/**
+ * What a build would write for the one detector of its files: names relative to its output, and records of the manifests.
+ * @param hash of a file, where a caller knows some
+ * @throws as buildCalibration, for what is wrong before any pixel is read
+ */
+export async function buildRecipe(request: BuildRequest, hash: Hasher = sha256Of): Promise<Recipe['products']> {
+  const check = checked(request);
+  const files = selectRawFiles(request.files, check.instrument);
+  const [detector, ...more] = byDetector(files, check.instrument);
+  if (detector === undefined || more.length > 0) throw new BugError('expected files of one detector');
+  return (await recipeOf(check, detector, hash)).products;
+}
+
+/**
+ * Builds calibrations of one kind, for each detector among the inputs. What is done (the same inputs, parameters,
+ * calibrations and kernels) is skipped.
+ * @throws InputError, AlgorithmError, CalibrationError, StorageError, UsageError
+ */
+export async function buildCalibration(request: BuildRequest): Promise<BuildOutcome[]> {
+  const check = checked(request);
+  const { builder, instrument, values, kernelParams, kernels } = check;
+  const ramps = instrument.readout === 'ramp';
+  const { validTo } = request;
+  const files = selectRawFiles(request.files, instrument);
+  if (files.length === 0) throw new UsageError(`expected at least one raw ${builder.role}`);
+  const store = await openStore(request.output);
   const outcomes: BuildOutcome[] = [];
   let before = 0;
   for (const detector of byDetector(files, instrument)) {
     const began = performance.now();
-    const inputs = await hashed(detector, builder.role, instrument, request.limits ?? {});
+    const { inputs, choice, validFrom, products } = await recipeOf(check, detector, sha256Of);
     const hashing = (performance.now() - began) / 1000;
     const { identity } = inputs.at(-1) as BuildInput;
     const { tele, chip } = identity;
-    const validFrom = request.validFrom === 'open' ? undefined : (request.validFrom ?? nightOf(inputs));
-    if (validFrom !== undefined && validTo !== undefined && validFrom >= validTo) {
-      throw new UsageError(`expected the window to begin before it ends, received ${validFrom} to ${validTo}`);
-    }
-    const choice = builder.rampChain
-      ? await chosenFor(inputs[0] as BuildInput, request, instrument, builder.kinds)
-      : NOTHING;
     const calibrations = await loadRampCalibrations(ramps ? choice.files : [], instrument, identity, choice.rows);
     const corrections = [...choice.entries, ...(builder.rampChain && ramps ? calibrations.figures : [])];
-    const record = (kind: CalibrationKind): ProductRecord => ({
-      schema: `${CALIBRATION_SCHEMA} ${kind}`,
-      software,
-      inputs: inputs.map(({ source }) => source),
-      calibrations: corrections.filter((entry): entry is Source => entry.sha256 !== '' && entry.used !== false),
-      parameters: {
-        ...values,
-        kernels: kernelParams as Record<string, Record<string, number>>,
-        // The grade is part of the product, and these decide it.
-        limits: thresholdsHash(),
-        ...(validFrom !== undefined && { validFrom }),
-        ...(validTo !== undefined && { validTo }),
-      },
-      kernels,
-    });
-    const planned = builder.kinds.map((kind) => {
-      const key = productKey(record(kind));
-      return { kind, key, name: `${kind}-${tele}-${chip}-${identity.mjd}-${key.slice(0, 8)}.fits` };
-    });
     const common = { tele, chip, inputs: inputs.length };
-    const done = await Promise.all(planned.map(({ name, key }) => store.isDone(name, key)));
+    const done = await Promise.all(products.map(({ name, key }) => store.isDone(name, key)));
     if (request.force !== true && done.every((one) => one)) {
-      for (const { kind, name } of planned) {
+      for (const { kind, name } of products) {
         const file = store.pathOf(name);
         if (!hasQa(file)) await writeQa(file, { limits: request.limits ?? {} });
         outcomes.push({ kind, ...common, file, status: 'skipped' });
@@ -246,7 +306,7 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
         control: request.control,
         progress: (n) => request.onProgress?.(before + n, files.length, basename(inputs[n]?.path ?? '')),
       });
-      for (const { kind, name } of planned) {
+      for (const { kind, name, record } of products) {
         const one = built.find((product) => product.kind === kind);
         if (one === undefined) continue;
         const { serial = '', readMode = '' } = inputs[0]?.frame ?? {};
@@ -269,7 +329,7 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
             dataTo: one.dataTo ?? spanOf(inputs).to,
             grade,
             inputs: inputs.length,
-            software,
+            software: `rampline ${version()}`,
             kernels,
           }),
           ...one.cards,
@@ -278,7 +338,7 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
         const made = [...inputs.map(({ source }) => source), ...corrections];
         const provenance = provenanceTable([...made, ...verdict.compared]);
         const hdus: HduInput[] = [{ header }, ...one.hdus, dqTable(), provenance];
-        await store.writeProduct(name, encodeFits(hdus), record(kind));
+        await store.writeProduct(name, encodeFits(hdus), record);
         const { page } = await writeQa(store.pathOf(name), { limits: request.limits ?? {} });
         const facts = {
           ...one.facts,

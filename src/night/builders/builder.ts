@@ -72,6 +72,8 @@ export interface CalibrationBuilder {
   readonly params: readonly ParamDescription[];
   /** Whether inputs go through the ramp chain, so that its kernels and calibrations count for the key. */
   readonly rampChain: boolean;
+  /** Kinds of calibrations that it takes beyond those of the ramp chain. */
+  readonly uses?: readonly string[];
   /**
    * Kernels in the keys of products that are made from single images, by instruments that take such. Absent: the builder needs
    * reads up the ramp.

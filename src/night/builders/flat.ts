@@ -25,6 +25,7 @@ export const flat: CalibrationBuilder = {
   role: 'flat',
   params: FLAT_PARAMS,
   rampChain: true,
+  uses: ['dark'],
   kernels: [...FLAT_KERNELS, 'count-flags'],
   imageKernels: ['image-to-rate', ...FLAT_KERNELS, 'count-flags'],
   build,
