@@ -452,6 +452,8 @@ export interface ResolveOptions {
   readonly allowMissing?: boolean;
   /** Of the files of this directory these alone are candidates, by name. */
   readonly only?: OnlyThese | undefined;
+  /** Directories that were looked at before and have not changed since, for many frames in a row; what is missing is added. */
+  readonly surveys?: Map<string, Survey> | undefined;
 }
 
 /** Of a directory's files those that may be chosen. */
@@ -474,7 +476,7 @@ export async function resolveCalibrations(
   usedBy: readonly CalibrationRule['usedBy'][],
   options: ResolveOptions = {},
 ): Promise<Resolution> {
-  const { pin: pinName, wanted = [], kinds, allowMissing = false, only } = options;
+  const { pin: pinName, wanted = [], kinds, allowMissing = false, only, surveys } = options;
   if (!Number.isFinite(frame.mjd)) throw new UsageError(`expected the frame's MJD to be finite, received ${frame.mjd}`);
   const opened: Registry[] = [];
   try {
@@ -489,7 +491,8 @@ export async function resolveCalibrations(
     const records: CalibrationRecord[] = [];
     const unusable: Unusable[] = [];
     for (const registry of registries) {
-      const survey = await registry.survey();
+      const survey = surveys?.get(registry.directory) ?? (await registry.survey());
+      surveys?.set(registry.directory, survey);
       const named =
         only !== undefined && resolve(only.directory) === resolve(registry.directory) ? only.files : undefined;
       const counts = ({ file }: { readonly file: string }) => named === undefined || named.includes(file);

@@ -29,7 +29,7 @@ export async function chooseCalibrations(
   instrument: Instrument,
   frame: Frame,
   { required, optional }: Needs,
-  { pin, only }: Pick<ResolveOptions, 'pin' | 'only'> = {},
+  { pin, only, surveys }: Pick<ResolveOptions, 'pin' | 'only' | 'surveys'> = {},
 ): Promise<Choice> {
   if (directory === undefined || directory.length === 0) {
     if (required.length > 0) {
@@ -41,6 +41,7 @@ export async function chooseCalibrations(
   const { explanation, files } = await resolveCalibrations(directory, instrument, frame, ['ramp', 'calibrate'], {
     pin,
     only,
+    surveys,
     kinds,
     wanted: required,
     allowMissing: required.length === 0,

@@ -1,17 +1,37 @@
-import { describe, expect, it } from 'vitest';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Exposure, ExposureKind } from '../core/exposure.js';
+import { encodeFits } from '../fits/index.js';
+import { apogee } from '../instruments/apogee/index.js';
 import type { Stage } from '../stages/stage.js';
 import { JOIN, nightGraph } from './graph.js';
 import { NIGHT_DEFAULTS, planNight } from './plan.js';
 import { nightStages } from './stages.js';
 
 const MJD = 60855;
+const base = mkdtempSync(join(tmpdir(), 'rampline-graph-'));
+afterAll(() => rmSync(base, { recursive: true, force: true }));
+
+/** A plan looks at headers alone: all raw files are one header. */
+beforeAll(() => {
+  const header = encodeFits([{ header: [['DATE-OBS', '2025-06-29T03:00:00']] }]);
+  writeFileSync(join(base, 'header.fits'), Buffer.concat([...header]));
+  for (const tele of ['apo', 'lco']) {
+    for (const chip of ['a', 'b', 'c']) {
+      for (let n = 1; n <= 13; n++) symlinkSync('header.fits', rawPath(tele, chip, n));
+    }
+  }
+});
+const rawPath = (tele: string, chip: string, n: number) =>
+  join(base, apogee.rawName({ tele, mjd: MJD, chip, exposure: n }, 'fits'));
 
 function exposure(number: number, kind: ExposureKind, more: Partial<Exposure> = {}): Exposure {
   const tele = more.tele ?? 'apo';
   const frames = ['a', 'b', 'c'].map((chip) => ({
     chip,
-    path: `/raw/${tele}/${chip}-${number}.apz`,
+    path: rawPath(tele, chip, number),
     bytes: 1e6,
     reads: 12,
     rows: 64,
@@ -95,11 +115,12 @@ const NIGHT = [
 ];
 const BUILD = ['one-over-f', 'photon-transfer', 'dark', 'flat'];
 
+/** Without builds calibrations must come from somewhere; with them the plan waits. */
 const plan = (exposures: readonly Exposure[], more: Partial<Parameters<typeof planNight>[0]> = {}) =>
   planNight({
     exposures,
     mjd: MJD,
-    output: '/nowhere/out',
+    output: join(base, 'out'),
     options: { ...NIGHT_DEFAULTS, build: BUILD },
     stages: nightStages(BUILD, FOUND),
     ...more,

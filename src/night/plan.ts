@@ -1,15 +1,20 @@
 /** The plan of a night: every job, what it needs, what it will cost, and whether it is done already and why. */
-import { resolve } from 'node:path';
-import { BugError, UsageError } from '../core/errors.js';
+import { existsSync, readdirSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
+import type { Survey } from '../calib/registry.js';
+import { BugError, type ErrorClass, RamplineError, UsageError } from '../core/errors.js';
 import type { Exposure } from '../core/exposure.js';
 import type { Instrument } from '../core/product.js';
 import { didYouMean } from '../core/suggest.js';
 import { apogee } from '../instruments/apogee/index.js';
 import type { JobShape } from '../stages/stage.js';
+import { type HashMemory, hashFile, knownHash, type ManifestEntry, productKey, productState } from '../store/index.js';
 import { chipsOf, type Draft, JOIN, nightGraph, productName } from './graph.js';
 import type { Job, NightOptions, Outcome, Plan } from './job.js';
+import { type Asked, productsOf, verdictOf } from './record.js';
 import { decide, droppedUnbegun } from './settle.js';
-import { type NightStage, nightStages } from './stages.js';
+import { type NightStage, nightStages, ownCalibrations } from './stages.js';
+import { recordChanges, toldTogether } from './why.js';
 
 export interface PlanRequest {
   /** Of one night, as the almanac has them; paths of raw files absolute. */
@@ -24,6 +29,14 @@ export interface PlanRequest {
   readonly options: NightOptions;
   /** Native threads for one job: some of the memory is for each. */
   readonly threads?: number | undefined;
+  /**
+   * Which files are hashed to tell what is done: inputs of products that are there (default), all, so that every job whose
+   * inputs are made has its key, or none: an input then counts as unchanged.
+   */
+  readonly hash?: 'needed' | 'all' | 'none' | undefined;
+  /** Hashes that outlive the process: the ledger's. */
+  readonly memory?: HashMemory | undefined;
+  readonly onProgress?: ((done: number, total: number, label: string) => void) | undefined;
   /** Default: the table of ./stages.ts; for tests. */
   readonly stages?: readonly NightStage[] | undefined;
 }
@@ -100,8 +113,10 @@ export async function planNight(request: PlanRequest): Promise<Plan> {
       throw new UsageError(`the night ${mjd} has no chip "${slice}"; it has ${chips.join(', ')}`);
     }
   }
-  const jobs = new Map<string, Job>();
-  for (const draft of ofSlices(nightGraph(exposures, stages), new Set(slices))) {
+  const drafts = ofSlices(nightGraph(exposures, stages), new Set(slices));
+  const states = new States(request, output, drafts);
+  for (const [i, draft] of drafts.entries()) {
+    request.onProgress?.(i, drafts.length, draft.id);
     const { stage, drop, ...facts } = draft;
     const job: Job = {
       ...facts,
@@ -112,9 +127,9 @@ export async function planNight(request: PlanRequest): Promise<Plan> {
       state: 'todo',
       why: '',
     };
-    jobs.set(job.id, {
+    states.settled.set(job.id, {
       ...job,
-      ...(drop === undefined ? stateOf(job, jobs, output) : { state: 'dropped', why: drop }),
+      ...(drop === undefined ? await states.of(stage, job) : { state: 'dropped', why: drop }),
     });
   }
   return {
@@ -126,31 +141,135 @@ export async function planNight(request: PlanRequest): Promise<Plan> {
     slices,
     output,
     options,
-    jobs: [...jobs.values()],
+    jobs: [...states.settled.values()],
     exposures,
   };
 }
 
-/** What the runner will find of a planned job: what is to be made counts as made. */
-function expected(job: Job): Outcome {
-  const { id, state, why, products, key } = job;
-  const common = { job: id, products, attempt: 0, seconds: 0, key };
-  if (state === 'dropped') return { ...droppedUnbegun(job, why), ...common };
-  return { ...common, status: state === 'done' ? 'skipped' : 'done' };
-}
+const DONE = 'the manifest matches: the same input, calibrations, parameters and kernels';
 
-function stateOf(job: Job, jobs: ReadonlyMap<string, Job>, output: string): Pick<Job, 'state' | 'why' | 'key'> {
-  const needed = (id: string): Job => {
-    const found = jobs.get(id);
+/** Classes of failure that are an input's, and end one job. */
+const DROPS: readonly ErrorClass[] = ['input', 'calibration', 'algorithm'];
+
+type Settlement = Pick<Job, 'state' | 'why'> & Partial<Pick<Job, 'key' | 'products'>>;
+
+/** Tells of one job after the other, in the order of the plan, whether it is done. */
+class States {
+  readonly settled = new Map<string, Job>();
+  readonly #request: PlanRequest;
+  readonly #output: string;
+  /** Stages whose verdicts are asked. */
+  readonly #gates: ReadonlySet<string>;
+  readonly #surveys = new Map<string, Survey>();
+  /** sha256 of products that are done, by path: their manifests were compared with the files. */
+  readonly #made = new Map<string, string>();
+
+  constructor(request: PlanRequest, output: string, drafts: readonly Draft[]) {
+    this.#request = request;
+    this.#output = output;
+    this.#gates = new Set(
+      drafts.flatMap(({ needs }) => needs.flatMap(({ job, how }) => (how === 'gate' ? [job] : []))),
+    );
+  }
+
+  async of(stage: NightStage, job: Job): Promise<Settlement> {
+    const decision = decide(job, this.#output, (id) => {
+      const before = this.#needed(job, id);
+      return { job: before, outcome: this.#expected(before) };
+    });
+    if (decision.drop !== undefined) return { state: 'dropped', why: decision.drop };
+    const waits = [...new Set(job.needs.map((need) => need.job))].filter(
+      (id) => this.#needed(job, id).state === 'todo',
+    );
+    if (waits.length > 0) {
+      const more = waits.length > 1 ? ` and ${waits.length - 1} more` : '';
+      return { state: 'todo', why: `it waits for ${waits[0]}${more}` };
+    }
+    const { options } = this.#request;
+    try {
+      return await this.#compared(stage, { ...decision, output: this.#output, options });
+    } catch (error) {
+      if (!(error instanceof RamplineError) || !DROPS.includes(error.class)) throw error;
+      return { state: 'dropped', why: error.message };
+    }
+  }
+
+  #needed(job: Job, id: string): Job {
+    const found = this.settled.get(id);
     if (found === undefined) throw new BugError(`${job.id} needs ${id}, which is not planned before it`);
     return found;
-  };
-  const decision = decide(job, output, (id) => ({ job: needed(id), outcome: expected(needed(id)) }));
-  if (decision.drop !== undefined) return { state: 'dropped', why: decision.drop };
-  const waits = [...new Set(job.needs.map((need) => need.job))].filter((id) => needed(id).state === 'todo');
-  if (waits.length > 0) {
-    const more = waits.length > 1 ? ` and ${waits.length - 1} more` : '';
-    return { state: 'todo', why: `it waits for ${waits[0]}${more}` };
   }
-  return { state: 'todo', why: 'there is no product' };
+
+  /** What the runner will find of a job: what is to be made counts as made. */
+  #expected(job: Job): Outcome {
+    const { id, state, why, products, key } = job;
+    const common = { job: id, products, attempt: 0, seconds: 0, key };
+    if (state === 'dropped') return { ...droppedUnbegun(job, why), ...common };
+    if (state === 'todo') return { ...common, status: 'done' };
+    const [product] = products;
+    const verdict = this.#gates.has(id) && product !== undefined ? verdictOf(join(this.#output, product)) : undefined;
+    return { ...common, status: 'skipped', verdict };
+  }
+
+  /** Compares what is there with what the job would write. */
+  async #compared(stage: NightStage, task: Asked): Promise<Settlement> {
+    const { hash = 'needed' } = this.#request;
+    const [name] = task.job.products;
+    const before = name === undefined ? undefined : await productState(join(this.#output, name));
+    const nothing = before === undefined ? !this.#hasBuilt(stage, task) : before.entry === undefined;
+    if (nothing && hash !== 'all') {
+      // What cannot be done is said now; inputs need no hash for that.
+      await productsOf(stage, task, async () => NO_HASH, { surveys: this.#surveys });
+      return { state: 'todo', why: before?.fault ?? NOT_BUILT };
+    }
+    const products = await productsOf(stage, task, (path) => this.#hash(path, before?.entry), {
+      surveys: this.#surveys,
+    });
+    const names = products.map((one) => one.name);
+    const keys = products.map(({ record }) => productKey(record));
+    const [key] = keys;
+    for (const [i, { record }] of products.entries()) {
+      const { entry, fault } = before ?? (await productState(join(this.#output, names[i] as string)));
+      const why =
+        entry === undefined ? fault : entry.key === keys[i] ? fault : toldTogether(recordChanges(entry, record));
+      if (why === undefined) continue;
+      return {
+        state: 'todo',
+        why: before === undefined && entry === undefined ? NOT_BUILT : why,
+        key,
+        products: names,
+      };
+    }
+    for (const one of names) {
+      const path = join(this.#output, one);
+      this.#made.set(path, (await productState(path)).entry?.sha256 ?? '');
+    }
+    return { state: 'done', why: hash === 'none' ? `${DONE} (inputs were not hashed)` : DONE, key, products: names };
+  }
+
+  /** Whether there is any calibration of the night that the job could have made. */
+  #hasBuilt(stage: NightStage, { job: { identity } }: Asked): boolean {
+    const directory = ownCalibrations(this.#output);
+    if (stage.execution.by !== 'build' || !existsSync(directory)) return false;
+    const starts = stage.execution.builder.kinds.map(
+      (kind) => `${kind}-${identity.tele}-${identity.chip}-${identity.mjd}-`,
+    );
+    return readdirSync(directory).some((file) => starts.some((start) => file.startsWith(start)));
+  }
+
+  async #hash(path: string, entry: ManifestEntry | undefined): Promise<string> {
+    const made = this.#made.get(path);
+    if (made !== undefined) return made;
+    const { hash = 'needed', memory } = this.#request;
+    if (hash === 'none') {
+      const known = memory && (await knownHash(path, memory));
+      return known?.sha256 ?? entry?.inputs.find(({ name }) => name === basename(path))?.sha256 ?? NO_HASH;
+    }
+    return (await hashFile(path, memory && { memory })).sha256;
+  }
 }
+
+const NOT_BUILT = 'no calibration of these exposures, parameters and kernels was built';
+
+/** Stands for a hash that decides nothing. */
+const NO_HASH = '0'.repeat(64);

@@ -4,7 +4,7 @@ import { basename, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { loadRampCalibrations } from '../calib/ramp.js';
 import { loadRateCalibrations } from '../calib/rates.js';
-import type { OnlyThese } from '../calib/registry.js';
+import type { OnlyThese, ResolveOptions } from '../calib/registry.js';
 import type { Frame } from '../calib/select.js';
 import { packageRoot } from '../core/addon.js';
 import { BugError, InputError, RetriableError, UsageError } from '../core/errors.js';
@@ -293,7 +293,8 @@ export async function rampRecipe(
     | 'calibrate'
     | 'previous'
     | 'diagnostics'
-  >,
+  > &
+    Pick<ResolveOptions, 'surveys'>,
   frame: Frame,
 ): Promise<RampRecipe> {
   const { 'calibrate-rates': calibrateParams, ...params } = task.options.params ?? {};

@@ -429,6 +429,40 @@ export async function readManifest(path: string, options: { fs?: StoreFs } = {})
   return typeof entry === 'string' ? undefined : entry;
 }
 
+/** What is known of a product without making anything. */
+export interface ProductState {
+  /** Absent where there is no manifest that can be believed. */
+  readonly entry?: ManifestEntry | undefined;
+  /** What is wrong, in a few words; absent where the file is the one that the manifest describes. */
+  readonly fault?: string | undefined;
+}
+
+/**
+ * Looks at a product as `isDone` does, and says what it finds. Unlike a store it makes no directory.
+ * @throws StorageError when the disk does not answer
+ */
+export async function productState(path: string, { fs = nodeFs }: { fs?: StoreFs } = {}): Promise<ProductState> {
+  const entry = await readManifestFile(fs, path + MANIFEST_SUFFIX);
+  if (typeof entry !== 'string') {
+    const found = await compareProduct(fs, path, entry, 'trust-untouched');
+    if (found === undefined) return { entry };
+    return {
+      entry,
+      fault: found.status === 'missing' ? 'the product is gone' : `the product is damaged: ${found.detail}`,
+    };
+  }
+  if (entry !== NO_MANIFEST) return { fault: entry };
+  try {
+    await fs.stat(path);
+    return { fault: 'the product was not finished: it has no manifest' };
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return { fault: 'there is no product' };
+    throw storageFailure(error, 'look at the product', path);
+  }
+}
+
+const NO_MANIFEST = 'there is no manifest';
+
 /** A manifest file's entry, or a sentence that says why there is none to believe. Throws StorageError. */
 export async function readManifestFile(fs: StoreFs, path: string): Promise<ManifestEntry | string> {
   try {
@@ -448,7 +482,7 @@ export async function readManifestFile(fs: StoreFs, path: string): Promise<Manif
     if (entry.product + MANIFEST_SUFFIX !== basename(path)) return `the manifest is that of ${entry.product}`;
     return entry;
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return 'there is no manifest';
+    if (errnoOf(error) === 'ENOENT') return NO_MANIFEST;
     throw storageFailure(error, 'read the manifest', path);
   }
 }

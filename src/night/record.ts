@@ -1,0 +1,209 @@
+/**
+ * What a job would write, before it reads any pixel: names of products and records of their manifests, from which their keys
+ * follow. The plan asks this to tell what is done; the task that does the job makes the same records from the same parts.
+ */
+import { existsSync } from 'node:fs';
+import { basename, join, relative } from 'node:path';
+import type { ChosenFile } from '../calib/load.js';
+import type { OnlyThese, ResolveOptions } from '../calib/registry.js';
+import { BugError } from '../core/errors.js';
+import type { Identity, Instrument, ProvenanceEntry } from '../core/product.js';
+import { version } from '../core/version.js';
+import { kernelNamed } from '../engine/index.js';
+import { type FitsFile, openFits } from '../fits/index.js';
+import { apogee } from '../instruments/apogee/index.js';
+import type { JsonValue, ProductRecord, Source } from '../store/index.js';
+import { type BuildRequest, buildRecipe, type Hasher } from './calib.js';
+import { chooseCalibrations } from './choose.js';
+import { frameOf } from './frame.js';
+import type { Outcome, Task } from './job.js';
+import { nightRampTask, OF_THE_NIGHT, rampRecipe } from './ramp.js';
+import { calibrationsOf, type NightStage, ownCalibrations } from './stages.js';
+
+/** What of a task decides what it writes. */
+export type Asked = Pick<Task, 'job' | 'output' | 'options' | 'inputs'>;
+
+/** A night is APOGEE's: no other instrument reads up the ramp. */
+export const NIGHT_INSTRUMENT: Instrument = apogee;
+
+/**
+ * Of the night's own calibrations those that the task was given, and no other that lies beside them: what an earlier run
+ * built of other exposures is no candidate.
+ */
+export function builtFor({ inputs, output }: Asked): OnlyThese {
+  const files = inputs.filter(({ role }) => role === 'calibration').map(({ path }) => basename(path));
+  return { directory: ownCalibrations(output), files };
+}
+
+/** What the job reads, without the calibrations that are candidates only. */
+export const readBy = ({ inputs }: Asked): Asked['inputs'] => inputs.filter(({ role }) => role !== 'calibration');
+
+/** Directories of calibrations that the job asks; the night's own is not there before anything is built. */
+export function directoriesFor(stage: NightStage, { options, output }: Asked): readonly string[] {
+  const own = ownCalibrations(output);
+  return calibrationsOf(stage, options, output).filter((directory) => directory !== own || existsSync(own));
+}
+
+/** What the reduction of the job's raw file is told. */
+export function rampTaskOf(stage: NightStage, task: Asked): ReturnType<typeof nightRampTask> {
+  const [raw] = readBy(task);
+  const [product] = task.job.products;
+  const { execution } = stage;
+  if (raw === undefined || product === undefined || execution.by !== 'ramp') {
+    throw new BugError(`${task.job.id} has no raw file or no product`);
+  }
+  return nightRampTask(
+    { path: raw.path, identity: raw.identity as Identity },
+    task.output,
+    product,
+    execution.calibrate,
+    task.options,
+    { calib: directoriesFor(stage, task), only: builtFor(task) },
+  );
+}
+
+/** What the builder of the job's calibrations is asked. */
+export function buildRequestOf(stage: NightStage, word: string, task: Asked): BuildRequest {
+  const { output, options } = task;
+  const known = new Set([word, ...stage.kernels]);
+  return {
+    word,
+    instrument: NIGHT_INSTRUMENT,
+    files: readBy(task).map(({ path }) => path),
+    output: ownCalibrations(output),
+    calib: directoriesFor(stage, task),
+    only: builtFor(task),
+    params: Object.fromEntries(Object.entries(options.params).filter(([name]) => known.has(name))),
+  };
+}
+
+/** Calibrations for a stage of later products: for each chip that it reads, as of the begin of the exposure. */
+export async function chosenFor(
+  stage: NightStage,
+  task: Asked,
+  options: Pick<ResolveOptions, 'surveys'> = {},
+): Promise<{ readonly files: ChosenFile[]; readonly entries: ProvenanceEntry[] }> {
+  const files = new Map<string, ChosenFile>();
+  const entries: ProvenanceEntry[] = [];
+  if (stage.calibrations !== undefined) {
+    const { identity, exposures } = task.job;
+    const [first] = exposures;
+    const chips =
+      identity.chip === undefined
+        ? [...new Set(readBy(task).flatMap((one) => one.identity.chip ?? []))].sort()
+        : [identity.chip];
+    for (const chip of chips) {
+      const serial = first?.frames.find((frame) => frame.chip === chip)?.serial;
+      const frame = {
+        instrument: NIGHT_INSTRUMENT.name,
+        tele: identity.tele,
+        chip,
+        mjd: first?.start ?? identity.mjd,
+        ...(serial && { serial }),
+      };
+      const choice = await chooseCalibrations(
+        directoriesFor(stage, task),
+        NIGHT_INSTRUMENT,
+        frame,
+        stage.calibrations,
+        { ...options, pin: task.options.pin, only: builtFor(task) },
+      );
+      for (const file of choice.files) files.set(`${file.kind} ${file.path}`, file);
+      entries.push(...choice.entries);
+    }
+  }
+  return { files: [...files.values()], entries };
+}
+
+/** Parameters of a stage: its defaults, and what the night says under its name. */
+export function parametersOf(stage: NightStage, { options }: Asked): Record<string, number | string | boolean> {
+  return { ...stage.parameters, ...(options.params[stage.name] as Record<string, number | string | boolean>) };
+}
+
+/** The manifest's record of a later product: what decides its bytes. */
+export function bodyRecord(
+  stage: NightStage,
+  parameters: Readonly<Record<string, JsonValue>>,
+  inputs: readonly Source[],
+  entries: readonly ProvenanceEntry[],
+): ProductRecord {
+  return {
+    schema: stage.schema,
+    software: `rampline ${version()}`,
+    inputs,
+    calibrations: entries.filter((entry): entry is Source => entry.sha256 !== '' && entry.used !== false),
+    parameters,
+    kernels: Object.fromEntries(
+      stage.kernels.map((name) => [name, `${kernelNamed(name).version}+${kernelNamed(name).hash}`]),
+    ),
+  };
+}
+
+/** An input of a later product as its manifest names it. */
+export function inputSource({ path, role }: Asked['inputs'][number], sha256: string): Source {
+  return { name: basename(path), sha256, role, why: OF_THE_NIGHT };
+}
+
+/** One product of a job. */
+export interface PlannedProduct {
+  /** Relative to the output directory. */
+  readonly name: string;
+  readonly record: ProductRecord;
+}
+
+/**
+ * The products of a job whose inputs are all made.
+ * @param hash of inputs; asked of each once
+ * @throws CalibrationError, InputError for what will end the job; UsageError, StorageError
+ */
+export async function productsOf(
+  stage: NightStage,
+  task: Asked,
+  hash: Hasher,
+  options: Pick<ResolveOptions, 'surveys'> = {},
+): Promise<PlannedProduct[]> {
+  const { execution } = stage;
+  switch (execution.by) {
+    case 'ramp': {
+      const asked = rampTaskOf(stage, task);
+      const recipe = await rampRecipe({ ...asked, ...options }, frameOf(asked.path, NIGHT_INSTRUMENT));
+      return [{ name: recipe.name, record: recipe.recordOf(await hash(asked.path)) }];
+    }
+    case 'build': {
+      const request = buildRequestOf(stage, execution.builder.word, task);
+      const products = await buildRecipe(request, hash);
+      const folder = relative(task.output, request.output);
+      return products.map(({ name, record }) => ({ name: join(folder, name), record }));
+    }
+    case 'body': {
+      const [name] = task.job.products;
+      if (name === undefined) throw new BugError(`${task.job.id} has no product`);
+      const { entries } = await chosenFor(stage, task, options);
+      const inputs: Source[] = [];
+      for (const input of readBy(task)) inputs.push(inputSource(input, await hash(input.path)));
+      return [{ name, record: bodyRecord(stage, parametersOf(stage, task), inputs, entries) }];
+    }
+  }
+}
+
+const VERDICTS = ['ok', 'suspect', 'drop'] as const;
+
+/** What a gate's product says; undefined for a product that is none. */
+export function verdictIn(file: FitsFile): Outcome['verdict'] {
+  const { header } = file.hdu(0);
+  const verdict = VERDICTS.find((word) => word === header.string('VERDICT', '').trim());
+  return verdict && { verdict, reason: header.string('REASON', '').trim() };
+}
+
+/**
+ * The verdict of a product on disk, for jobs that need not be done again.
+ * @throws InputError, StorageError
+ */
+export function verdictOf(path: string): Outcome['verdict'] {
+  const file = openFits(path, { verify: false });
+  try {
+    return verdictIn(file);
+  } finally {
+    file.close();
+  }
+}
