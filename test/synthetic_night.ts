@@ -76,11 +76,14 @@ export function syntheticNight(count: number, done = 1): SyntheticNight {
   const light = new Map<number, Verdict>();
   let clock = Date.UTC(2026, 0, 2, 3, 4, 5);
   const planned = exposures.filter(({ kind }) => kind !== 'missing');
-  const add = (job: Omit<Job, 'identity' | 'id'> & { chip?: string; exposure?: number }, outcome: Partial<Outcome>) => {
+  const add = (
+    job: Omit<Job, 'identity' | 'id' | 'slice'> & { chip?: string; exposure?: number },
+    outcome: Partial<Outcome>,
+  ) => {
     const { chip, exposure, ...rest } = job;
     const id = [job.stage, TELE, MJD, ...(chip ? [chip] : []), ...(exposure ? [four(exposure)] : [])].join('-');
     const identity = { tele: TELE, mjd: MJD, ...(chip && { chip }), ...(exposure && { exposure }) };
-    jobs.push({ ...rest, id, identity });
+    jobs.push({ ...rest, id, identity, slice: chip ?? 'join' });
     if (job.state === 'dropped' || jobs.length > done * (7 * count)) return;
     const status = outcome.status ?? 'done';
     const full: Outcome = {
@@ -232,6 +235,7 @@ export function syntheticNight(count: number, done = 1): SyntheticNight {
     tele: [TELE],
     mjd: MJD,
     chips: CHIPS,
+    slices: [...CHIPS, 'join'],
     output: '/out',
     options: { calib: [], build: [], params: {}, verify: true, diagnostics: false },
     jobs,

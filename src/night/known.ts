@@ -1,8 +1,8 @@
 /** What of a plan is settled before anything runs. */
 import { join } from 'node:path';
 import type { Outcome, Plan } from './job.js';
+import { verdictOf } from './record.js';
 import { droppedUnbegun } from './settle.js';
-import { verdictOf } from './task.js';
 
 /**
  * Outcomes of jobs that are done or dropped when the run begins. A job counts as done only where all that it read is done,

@@ -10,7 +10,7 @@ import { BugError } from '../core/errors.js';
 import type { Identity, Instrument, ProvenanceEntry } from '../core/product.js';
 import { version } from '../core/version.js';
 import { kernelNamed } from '../engine/index.js';
-import { type FitsFile, openFits } from '../fits/index.js';
+import { openFits } from '../fits/index.js';
 import { apogee } from '../instruments/apogee/index.js';
 import type { JsonValue, ProductRecord, Source } from '../store/index.js';
 import { type BuildRequest, buildRecipe, type Hasher } from './calib.js';
@@ -188,21 +188,16 @@ export async function productsOf(
 
 const VERDICTS = ['ok', 'suspect', 'drop'] as const;
 
-/** What a gate's product says; undefined for a product that is none. */
-export function verdictIn(file: FitsFile): Outcome['verdict'] {
-  const { header } = file.hdu(0);
-  const verdict = VERDICTS.find((word) => word === header.string('VERDICT', '').trim());
-  return verdict && { verdict, reason: header.string('REASON', '').trim() };
-}
-
 /**
- * The verdict of a product on disk, for jobs that need not be done again.
+ * The verdict in the header of a gate's product; undefined for a product that is none.
  * @throws InputError, StorageError
  */
 export function verdictOf(path: string): Outcome['verdict'] {
   const file = openFits(path, { verify: false });
   try {
-    return verdictIn(file);
+    const { header } = file.hdu(0);
+    const verdict = VERDICTS.find((word) => word === header.string('VERDICT', '').trim());
+    return verdict && { verdict, reason: header.string('REASON', '').trim() };
   } finally {
     file.close();
   }
