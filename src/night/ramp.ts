@@ -57,6 +57,8 @@ export interface RampTask {
   /** Directory of calibrations, or several that are asked together. */
   readonly calib?: string | readonly string[] | undefined;
   readonly pin?: string | undefined;
+  /** Take the instrument's figures where no gain, read noise or saturation is chosen, although there are directories. */
+  readonly figures?: boolean | undefined;
   /** Of one of those directories these files alone are candidates. */
   readonly only?: OnlyThese | undefined;
   readonly calibrate: boolean;
@@ -168,10 +170,10 @@ const FIGURES: readonly string[] = ['gain', 'readnoise', 'saturation'];
 
 /** Kinds of calibrations that a reduction takes. */
 function needsOf(
-  { calib, calibrate, previous }: Pick<RampTask, 'calib' | 'calibrate' | 'previous'>,
+  { calib, figures, calibrate, previous }: Pick<RampTask, 'calib' | 'figures' | 'calibrate' | 'previous'>,
   { reset }: RampOptions,
 ): Needs {
-  const detector = calib === undefined || calib.length === 0 ? [] : FIGURES;
+  const detector = calib === undefined || calib.length === 0 || figures === true ? [] : FIGURES;
   return {
     required: [
       ...detector,
@@ -179,7 +181,7 @@ function needsOf(
       ...(calibrate ? ['dark', 'flat'] : []),
       ...(previous.length > 0 ? ['persistence'] : []),
     ],
-    optional: ['linearity', 'oneoverf'],
+    optional: ['linearity', 'oneoverf', ...(figures === true ? FIGURES : [])],
   };
 }
 
@@ -253,6 +255,8 @@ export function nightRampTask(
     options: { ...(options.params.ramp as RampParams | undefined), params },
     calib,
     pin: options.pin,
+    // Of darks and flats the night makes its gains and read noises: their own rates cannot wait for those.
+    figures: !calibrate,
     only,
     calibrate,
     previous: [],
@@ -289,6 +293,7 @@ export async function rampRecipe(
     | 'options'
     | 'calib'
     | 'pin'
+    | 'figures'
     | 'only'
     | 'calibrate'
     | 'previous'
