@@ -147,9 +147,9 @@ export function syntheticNight(count: number, done = 1): SyntheticNight {
                 saturated: kind === 'object' ? 800 + 30 * wave : 12,
                 noData: 1,
                 noCalibration: 40_000,
-                'level [DN/read]': kind === 'dark' ? 0.1 + 0.01 * wave : 30 + wave,
-                'zero point [DN]': 12_000 + 4 * wave,
-                'chi2 per degree of freedom': 1 + 0.01 * wave,
+                level: kind === 'dark' ? 0.1 + 0.01 * wave : 30 + wave,
+                zeroPoint: 12_000 + 4 * wave,
+                chi2: 1 + 0.01 * wave,
               },
               timings: [
                 { name: 'decode', seconds: 0.3 },

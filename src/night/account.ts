@@ -59,7 +59,14 @@ const PIXEL_COUNTS: Readonly<Record<string, string>> = {
 };
 /** Summary numbers that say what was asked for, not how the detector was. */
 const SETTINGS: readonly string[] = ['reads', 'readsUsed'];
-/** Units of those that are known; a stage may put one into the name: 'level [DN/read]'. */
+/** Names and units of those that are known: medians of good pixels. */
+const NAMES: Readonly<Record<string, readonly [name: string, unit: string]>> = {
+  level: ['rate', 'DN/read'],
+  error: ['error of the rate', 'DN/read'],
+  chi2: ['chi2 per degree of freedom', ''],
+  zeroPoint: ['zero point', 'DN'],
+};
+/** A stage may put the unit into the name: 'width [pixel]'. */
 const UNIT_IN_NAME = /^(.*) \[(.*)\]$/;
 
 /** In the order in which their keys first come. */
@@ -398,7 +405,7 @@ function seriesOf(fates: ReadonlyMap<string, Fate>, pixels: number): NightSeries
     const { kind, exposureSeconds } = job.exposures[0] as Exposure;
     for (const [key, value] of Object.entries(outcome.summary)) {
       if (typeof value !== 'number' || !Number.isFinite(value) || SETTINGS.includes(key)) continue;
-      let [, name = key, unit = ''] = UNIT_IN_NAME.exec(key) ?? [];
+      let [name, unit] = NAMES[key] ?? UNIT_IN_NAME.exec(key)?.slice(1) ?? [key, ''];
       let shown = value;
       if (key === 'jumps') {
         if (!(exposureSeconds > 0)) continue;

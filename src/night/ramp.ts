@@ -24,6 +24,7 @@ import {
   type EarlierExposure,
   expectedPersistence,
 } from '../stages/calibrate/index.js';
+import { BAD_BITS, levelOf } from '../stages/measure.js';
 import { rampChainDescription } from '../stages/ramp/chain.js';
 import {
   chooseReads,
@@ -97,6 +98,13 @@ export interface RampSummary {
   readonly noData: number;
   /** Pixels without a valid calibration. */
   readonly noCalibration: number;
+  /** Medians of good pixels of a sample of rows: rate and its error, in the unit of the product; left out where none is good. */
+  readonly level?: number | undefined;
+  readonly error?: number | undefined;
+  /** Median chi2 over the degrees of freedom of a pixel that used all reads; left out where there are none. */
+  readonly chi2?: number | undefined;
+  /** Median over the reads of the side columns [DN]. */
+  readonly zeroPoint?: number | undefined;
 }
 
 export interface RampRequest {
@@ -185,6 +193,31 @@ function needsOf(
   };
 }
 
+/** Rows between those that are looked at for medians: 128 of 2048 rows tell them within a percent of the scatter. */
+const SAMPLE_ROWS = 16;
+/** Columns of the zero table, the side columns first. */
+const ZERO_COLUMNS = 6;
+
+async function levels({ images, readsUsed, zero }: Awaited<ReturnType<typeof reduceRamp>>) {
+  const { rows, cols, dq } = images;
+  const region = { row: 0, rows: Math.ceil(rows / SAMPLE_ROWS), x: 0, cols };
+  const median = async (image: Float32Array): Promise<number | undefined> => {
+    const found = (await levelOf(image, dq, SAMPLE_ROWS * cols, region, BAD_BITS)).median;
+    return Number.isFinite(found) ? found : undefined;
+  };
+  const freedom = readsUsed - 2;
+  const chi2 = freedom > 0 ? await median(images.chi2) : undefined;
+  const sides = Array.from({ length: readsUsed }, (_, read) => zero[read * ZERO_COLUMNS] ?? Number.NaN)
+    .filter(Number.isFinite)
+    .sort((a, b) => a - b);
+  return {
+    level: await median(images.rate),
+    error: await median(images.error),
+    chi2: chi2 === undefined ? undefined : chi2 / freedom,
+    zeroPoint: sides[sides.length >> 1],
+  };
+}
+
 async function summarise(result: Awaited<ReturnType<typeof reduceRamp>>): Promise<RampSummary> {
   const { rows, cols, dq } = result.images;
   const bits = 32;
@@ -202,6 +235,7 @@ async function summarise(result: Awaited<ReturnType<typeof reduceRamp>>): Promis
     return sum;
   };
   return {
+    ...(await levels(result)),
     method: result.method,
     reads: result.readsTotal,
     readsUsed: result.readsUsed,

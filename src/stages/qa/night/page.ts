@@ -184,11 +184,10 @@ function exposureRow(one: NightExposure, thumb: Thumbnail | undefined): string {
     thumb === undefined
       ? '<span class="none"></span>'
       : `<img src="data:image/png;base64,${thumb.png.toString('base64')}" width="${thumb.width}" height="${thumb.height}" alt="${text(alternative)}" loading="lazy">`;
-  const disagrees = light !== null && light.kind !== '' && light.kind !== one.kind;
   const seen =
     light === null
       ? ''
-      : `<br>${mark(light.verdict, VERDICTS[light.verdict])}${disagrees ? ` <span class="soft">light of ${text(light.kind)}</span>` : ''}`;
+      : `<br>${mark(light.verdict, VERDICTS[light.verdict])}${light.verdict === 'ok' ? '' : ` <span class="soft">light: ${text(light.kind)}</span>`}`;
   const kind = `<span class="bit"><span class="swatch" style="background:${kindColour(one.kind)}"></span>${text(one.kind)}</span>${seen}`;
   const start = one.start === null ? '' : isoFromMjd(one.start).slice(11, 19);
   const shape = [start, one.reads > 0 ? `${one.reads} reads` : '', one.seconds > 0 ? `${number(one.seconds)} s` : '']
@@ -213,7 +212,7 @@ function exposureRow(one: NightExposure, thumb: Thumbnail | undefined): string {
     return `<span class="bit">${text(stage)} ${files.map((file) => link(file.href, file.chip)).join('')}</span>`;
   });
   if (one.log !== '') links.push(link(one.log, 'log'));
-  const fine = state === 'done' && (light === null || light.verdict === 'ok') && !disagrees && one.warnings === 0;
+  const fine = state === 'done' && (light === null || light.verdict === 'ok') && one.warnings === 0;
   return `<tr id="e${exposure}"${fine ? ' class="fine"' : ''}><td>${four(exposure)}</td><td>${picture}</td><td>${kind}</td><td class="shape">${shape}</td><td>${mark(...STATES[state])} ${[...told, ...warned].join('; ')}</td><td class="percents">${percents.join(', ')}</td><td class="links">${links.join(' ')}</td></tr>`;
 }
 
