@@ -12,6 +12,7 @@
  * - Within a run a job goes from state to state as `NEXT` in fold.ts allows: what is not allowed is a BugError, and the
  *   tables refuse it, too.
  */
+export { processBirth, processState } from '../core/process.js';
 export type { JobStatus, LedgerAbout, LedgerEvent, LedgerFailure, LedgerOutcome } from './events.js';
 export { type AttemptRow, type JobRow, type RunRow, stageOfJobId } from './fold.js';
 export { Ledger, type LedgerContent, type NightSelection } from './ledger.js';
@@ -24,5 +25,4 @@ export {
   SQLITE_NAME,
   STATE_FOLDER,
 } from './open.js';
-export { processBirth, processState } from './process.js';
 export { type JobOfProduct, jobOfProduct, type TreeLedger } from './tree.js';
