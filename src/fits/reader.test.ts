@@ -303,6 +303,25 @@ describe('the header of a compressed image', () => {
   });
 });
 
+describe('a compressed image whose cards no writer could write', () => {
+  const odd = (find: string, put: string): Buffer => {
+    const image = { data: new Int32Array(8), shape: [2, 4], compress: 'RICE_1', was: 'extension' } as const;
+    const bytes = Buffer.concat(encodeFits([{}, image]));
+    const at = bytes.indexOf(find, 2880, 'latin1');
+    expect(at).toBeGreaterThan(0);
+    bytes.write(put, at, 'latin1');
+    return bytes;
+  };
+
+  it('opens: bytes outside ASCII are replaced', () => {
+    const card = 'ZNAXIS  =                    2 / number';
+    const comment = openFits(odd(card, card.replace('number', 'n\xe9mber')), { verify: false });
+    expect(comment.hdu(1).header.card('NAXIS')?.comment).toBe('n?mber of axes');
+    const kind = openFits(odd("ZTENSION= 'IMAGE   '", "ZTENSION= 'IM\xe9GE   '"), { verify: false });
+    expect(kind.hdu(1).header.get('XTENSION')).toBe('IM?GE');
+  });
+});
+
 describe('checksums of collected files', () => {
   it('refuse the damaged one, and warn or keep quiet when asked', (ctx) => {
     const path = join(data, 'odd/astropy/checksum_false.fits');

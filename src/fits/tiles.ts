@@ -1,6 +1,6 @@
 /** Tile-compressed images (FITS 4.0, section 10): the image's own header, and what the decoder must know. */
 import { type ErrorContext, InputError } from '../core/errors.js';
-import { type Card, Header } from './header.js';
+import { type Card, Header, type HeaderValue } from './header.js';
 import { type ScalarColumn, TILE_CODECS, type TileColumn, type TileImageSpec } from './native.js';
 import { columnFormats } from './table.js';
 import { decodedType, type PixelType } from './types.js';
@@ -163,20 +163,25 @@ const TABLE_ONLY =
 /** The header of the image as it was before compression. */
 export function restoreHeader(table: Header): Header {
   const image = new Header();
+  // What a file holds may be what no card can be written with: bytes outside ASCII are replaced.
+  const set = (keyword: string, value: HeaderValue, comment: string): void => {
+    const ascii = (text: string): string => text.replace(/[^\x20-\x7e]/g, '?');
+    image.set(keyword, typeof value === 'string' ? ascii(value) : value, ascii(comment));
+  };
   const carry = (from: string, to: string): void => {
     const card = table.card(from);
-    if (card !== undefined && card.type !== 'invalid') image.set(to, card.value, card.comment);
+    if (card !== undefined && card.type !== 'invalid') set(to, card.value, card.comment);
   };
   const naxis = Math.min(Math.max(table.number('ZNAXIS', 0), 0), 999);
   const primary = table.has('ZSIMPLE');
   if (primary) carry('ZSIMPLE', 'SIMPLE');
-  else image.set('XTENSION', table.string('ZTENSION', 'IMAGE'), 'image extension');
+  else set('XTENSION', table.string('ZTENSION', 'IMAGE'), 'image extension');
   carry('ZBITPIX', 'BITPIX');
   carry('ZNAXIS', 'NAXIS');
   for (let i = 1; i <= naxis; i++) carry(`ZNAXIS${i}`, `NAXIS${i}`);
   if (!primary) {
-    image.set('PCOUNT', table.number('ZPCOUNT', 0), 'number of parameters');
-    image.set('GCOUNT', table.number('ZGCOUNT', 1), 'number of groups');
+    set('PCOUNT', table.number('ZPCOUNT', 0), 'number of parameters');
+    set('GCOUNT', table.number('ZGCOUNT', 1), 'number of groups');
   }
   carry('ZEXTEND', 'EXTEND');
   carry('ZBLOCKED', 'BLOCKED');
