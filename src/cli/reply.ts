@@ -54,6 +54,8 @@ export interface VerbText {
   /** Of the verbs within one: what is meant where none is named. */
   readonly isDefault?: boolean;
   readonly summary: string;
+  /** For programs of ours alone: no help names it. */
+  readonly hidden?: boolean;
   /** After the options in --help: what is worth knowing, then the examples. */
   readonly more?: string;
   readonly examples: readonly (readonly [command: string, what: string])[];

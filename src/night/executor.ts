@@ -46,6 +46,10 @@ export interface Execution {
   readonly outcomes: readonly Outcome[];
   /** Why no further job was begun, where that was not the signal. */
   readonly stopped?: Failure | undefined;
+  /** What was handed over and goes on without this process: the run waits for nothing and keeps no lock. */
+  readonly left?:
+    | { readonly submission: string; readonly arrays: readonly number[]; readonly jobs: number }
+    | undefined;
   /** Largest resident memory of all processes of the run together, where the executor measures it [bytes]. */
   readonly peakBytes?: number | undefined;
   /** A job could not be ended: whoever called must end the process. */

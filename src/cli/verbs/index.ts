@@ -9,6 +9,7 @@ import { defineDoctor } from './doctor.js';
 import { defineInspect } from './inspect.js';
 import { defineKernels } from './kernels.js';
 import { defineCalibrate, defineRamp } from './ramp.js';
+import { defineRunChunk } from './run_chunk.js';
 import { defineSimulate } from './simulate.js';
 import { defineVerify } from './verify.js';
 import { defineView } from './view.js';
@@ -21,6 +22,7 @@ export function defineVerbs(program: Command, define: Define): void {
   defineCalib(program, define);
   defineInspect(program, define);
   defineView(program, define);
+  defineRunChunk(program, define);
   defineVerify(program, define);
   defineDiff(program, define);
   defineKernels(program, define);

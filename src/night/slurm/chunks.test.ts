@@ -182,6 +182,8 @@ describe('chunks', () => {
     expect(() => chunksOf(plan, { memoryBytes: 2 ** 29 })).toThrow(
       /calibrate-.* is predicted to need 0\.7 GiB.*has 0\.5 GiB/,
     );
+    const low = planOf(plan.jobs.map((one) => ({ ...one, prediction: { ...one.prediction, lowMemoryBytes: 2e8 } })));
+    expect(chunksOf(low, { memoryBytes: 2 ** 29 })[0]?.memoryBytes).toBe(Math.ceil((2e8 + 100 * 2 ** 20) * 1.25));
     expect(chunksOf(plan, { threads: 32 })[0]?.cpus).toBe(16);
     expect(chunksOf(plan, { maxMinutes: 6 })[0]?.minutes).toBe(6);
     expect(() => chunksOf(night(400), { maxMinutes: 1, chunks: 1 })).toThrow(/--chunks/);

@@ -182,8 +182,12 @@ function requestOf(
   chunks: readonly Chunk[],
   shape: ChunkShape,
 ): Pick<Level, 'cpus' | 'memoryBytes' | 'minutes'> {
-  const largest = jobs.reduce((a, b) => (b.prediction.peakBytes > a.prediction.peakBytes ? b : a));
-  const memoryBytes = Math.ceil((largest.prediction.peakBytes + shape.idleBytes) * MEMORY_FACTOR);
+  const request = (bytes: number): number => Math.ceil((bytes + shape.idleBytes) * MEMORY_FACTOR);
+  // The way of less memory where a node has no room for the other.
+  const needOf = ({ prediction: { peakBytes, lowMemoryBytes = peakBytes } }: Job): number =>
+    request(peakBytes) <= shape.memoryBytes ? peakBytes : lowMemoryBytes;
+  const largest = jobs.reduce((a, b) => (needOf(b) > needOf(a) ? b : a));
+  const memoryBytes = request(needOf(largest));
   if (memoryBytes > shape.memoryBytes) {
     throw new UsageError(
       `${largest.id} is predicted to need ${gigabytes(memoryBytes)} with its reserve and the smallest node of the ` +

@@ -41,8 +41,9 @@ export interface Dependency {
 
 export interface BatchRequest {
   readonly name: string;
-  /** Path of the script. */
+  /** Path of the script, and the words that it is given. */
   readonly script: string;
+  readonly words?: readonly string[];
   /** Working directory of the job. */
   readonly directory: string;
   /** Patterns of sbatch for the files of stdout and stderr: %A array, %a element. */
@@ -145,6 +146,7 @@ export function batchArguments(request: BatchRequest): string[] {
     // Last, so that they win.
     ...request.more.map((option) => `--${option}`),
     request.script,
+    ...(request.words ?? []),
   ];
 }
 
