@@ -1,6 +1,7 @@
 /** The plan of a night: every job, what it needs, what it will cost, and whether it is done already and why. */
 import { existsSync, readdirSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
+import type { Almanac } from '../almanac/index.js';
 import type { Survey } from '../calib/registry.js';
 import { BugError, type ErrorClass, RamplineError, UsageError } from '../core/errors.js';
 import type { Exposure } from '../core/exposure.js';
@@ -49,6 +50,14 @@ export const NIGHT_DEFAULTS: NightOptions = {
   verify: true,
   diagnostics: false,
 };
+
+/** Exposures of an almanac with the paths of their files as a plan wants them. */
+export function absoluteExposures({ root, exposures }: Pick<Almanac, 'root' | 'exposures'>): Exposure[] {
+  return exposures.map((exposure) => ({
+    ...exposure,
+    frames: exposure.frames.map((frame) => ({ ...frame, path: resolve(root, frame.path) })),
+  }));
+}
 
 /** What a product counts for in predictions: it has no reads up the ramp. */
 const PRODUCT_READS = 1;
