@@ -26,11 +26,11 @@ export function processBirth(pid: number = process.pid): string | undefined {
 export function processState(about: {
   readonly host: string;
   readonly pid: number;
-  readonly born?: string | undefined;
+  readonly born?: string | null | undefined;
 }): 'alive' | 'dead' | 'unknown' {
   if (about.host !== hostname()) return 'unknown';
   const own = processBirth();
-  if (about.born !== undefined && own !== undefined) {
+  if (typeof about.born === 'string' && own !== undefined) {
     const [boot, space] = about.born.split(' ');
     const [ownBoot, ownSpace] = own.split(' ');
     if (boot !== ownBoot) return 'dead';

@@ -39,8 +39,8 @@ export interface OpenOptions {
   readonly statfs?: FileSystemType | undefined;
 }
 
-/** The query builder's `sql`, for what it has no words for: loaded with the drivers. */
-export const loadSql = async () => (await import('kysely')).sql;
+/** The query builder, for what `Connection` does not do: loaded with the drivers. */
+export const loadKysely = () => import('kysely');
 
 /** A later version of the program made the database: nothing was changed in it. */
 export class LaterLayoutError extends StorageError {}

@@ -207,19 +207,22 @@ export class Fold {
   }
 
   /** The row of an event's job as the event's run finds it, and the state it comes from. */
-  #before({ job: id = '', stage, run, time }: LedgerEvent): JobRow & { readonly from: JobStatus } {
+  #before({ job, outcome, stage, run, time }: LedgerEvent): { readonly row: JobRow; readonly from: JobStatus } {
+    const id = job ?? outcome?.job ?? '';
     const known = this.jobs.get(id);
     if (known !== undefined) {
-      const same = known.run === run;
-      return { ...known, run, attempts: same ? known.attempts : 0, from: same ? known.state : 'planned' };
+      return known.run === run
+        ? { row: known, from: known.state }
+        : { row: { ...known, run, attempts: 0 }, from: 'planned' };
     }
     const name = stage ?? stageOfJobId(id) ?? '';
     const parts = parseJobId(id, name);
     if (parts === undefined) throw new BugError(`"${id}" is not the id of a job of stage "${name}"`);
-    return { id, ...parts, ...NOTHING, state: 'planned', was: null, why: null, run, updated: time, from: 'planned' };
+    const row = { id, ...parts, ...NOTHING, state: 'planned', was: null, why: null, run, updated: time } as const;
+    return { row, from: 'planned' };
   }
 
-  #set({ from, ...row }: JobRow & { readonly from: JobStatus }, attempt?: AttemptRow): Change {
+  #set(row: JobRow, from: JobStatus, attempt?: AttemptRow): Change {
     let was: JobStatus | null = from;
     if (!NEXT[from].includes(row.state)) {
       if (this.#strict) throw new BugError(`the job ${row.id} cannot become ${row.state}: it is ${from}`);
@@ -232,19 +235,19 @@ export class Fold {
   }
 
   #planned(event: LedgerEvent): Change {
-    const before = this.#before(event);
+    const { row: before, from } = this.#before(event);
     const { state = 'todo', message, key, time } = event;
     const now = { state: state === 'todo' ? 'planned' : state, why: message ?? null, updated: time } as const;
     // Found done: what its last attempt cost is still true. Otherwise a new life begins.
     if (state === 'done') {
       const failure = { failureClass: null, failureMessage: null, failureFile: null };
-      return this.#set({ ...before, ...now, ...failure, key: key ?? before.key });
+      return this.#set({ ...before, ...now, ...failure, key: key ?? before.key }, from);
     }
-    return this.#set({ ...before, ...NOTHING, ...now, key: key ?? null });
+    return this.#set({ ...before, ...NOTHING, ...now, key: key ?? null }, from);
   }
 
   #begin(event: LedgerEvent): Change {
-    const before = this.#before(event);
+    const { row: before, from } = this.#before(event);
     const { time, run, where, attempt: n = before.attempts + 1 } = event;
     const place = where ?? null;
     const { key } = before;
@@ -259,11 +262,11 @@ export class Fold {
       updated: time,
     } as const;
     const none = { ended: null, seconds: null, failureClass: null, failureMessage: null };
-    return this.#set(row, { run, job: row.id, n, begun: time, status: 'running', place, ...none });
+    return this.#set(row, from, { run, job: row.id, n, begun: time, status: 'running', place, ...none });
   }
 
   #end(event: LedgerEvent, outcome: LedgerOutcome): Change {
-    const before = this.#before({ ...event, job: event.job ?? outcome.job });
+    const { row: before, from } = this.#before(event);
     const { time, run } = event;
     const { status, attempt: n, failure, verdict } = outcome;
     const state: JobStatus = event.event === 'retry' ? 'planned' : status;
@@ -284,7 +287,7 @@ export class Fold {
       reason: verdict?.reason ?? before.reason,
     };
     // It never began: nothing was spent, and what it cost when it was made is still true.
-    if (n === 0) return this.#set(common);
+    if (n === 0) return this.#set(common, from);
     const row = {
       ...common,
       attempts: Math.max(before.attempts, n),
@@ -301,7 +304,7 @@ export class Fold {
     const { failureClass, failureMessage } = failed;
     const began = this.attempts.get(attemptKey({ run, job: row.id, n }))?.begun ?? null;
     const { seconds } = outcome;
-    return this.#set(row, {
+    return this.#set(row, from, {
       run,
       job: row.id,
       n,

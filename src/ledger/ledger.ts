@@ -1,7 +1,7 @@
 /** The open ledger: events in, rows out. Where it lies and how it is opened is in open.ts. */
 import { isMainThread } from 'node:worker_threads';
 import { BugError, type RamplineError, RetriableError } from '../core/errors.js';
-import type { Connection, Kysely } from '../database/index.js';
+import { type Connection, type Kysely, loadKysely } from '../database/index.js';
 import type { FileHash, HashMemory } from '../store/index.js';
 import type { LedgerEvent } from './events.js';
 import { type AttemptRow, Fold, type JobRow, type RunRow } from './fold.js';
@@ -178,11 +178,13 @@ export class Ledger {
     const runs = [...this.#runs.values()];
     const jobs = [...this.#jobs.values()];
     const attempts = [...this.#attempts.values()];
-    const files = [...this.#files];
-    if (runs.length + jobs.length + attempts.length + files.length === 0) return;
+    const files = new Map(this.#files);
+    if (runs.length + jobs.length + attempts.length + files.size === 0) return;
     try {
       await connection.run('write the ledger', (db) =>
-        db.transaction().execute((tx) => writeRows(tx, this.#output, { runs, jobs, attempts }, files)),
+        db
+          .transaction()
+          .execute((tx) => writeRows(tx, connection.backend, this.#output, { runs, jobs, attempts }, { files })),
       );
     } catch (error) {
       this.#problem = error as RamplineError;
@@ -203,63 +205,73 @@ function forget<T>(map: Map<string, T>, key: string, value: T): void {
 
 const byId = (jobs: readonly JobRow[]): JobRow[] => [...jobs].sort((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0));
 
-function* pieces<T>(rows: readonly T[]): Generator<T[]> {
-  for (let start = 0; start < rows.length; start += STATEMENT_ROWS) yield rows.slice(start, start + STATEMENT_ROWS);
+type Backend = Connection<Tables>['backend'];
+type Files = ReadonlyMap<string, FileHash & { readonly identity: string }>;
+
+interface WriteOptions {
+  readonly files?: Files;
+  /** What becomes of a row that is there. */
+  readonly taken?: 'replace' | 'keep';
 }
 
-/** Upserts rows; for the ledger and for the one that is made again. */
+/** Writes rows; for the ledger and for the one that is made again. */
 export async function writeRows(
   db: Kysely<Tables>,
+  backend: Backend,
   output: string,
   { runs, jobs, attempts }: LedgerContent,
-  files: readonly (readonly [string, FileHash & { readonly identity: string }])[] = [],
+  { files = new Map(), taken = 'replace' }: WriteOptions = {},
 ): Promise<void> {
-  await upsert(
-    db,
+  const write = (table: keyof Tables, keys: readonly string[], rows: readonly Readonly<Record<string, unknown>>[]) =>
+    insert(db, backend, table, keys, rows, taken);
+  const within = <T extends object>(row: T) => ({ output, ...row });
+  await write(
     'run',
     ['output', 'id'],
-    runs.map((row) => ({ output, ...fromRun(row) })),
+    runs.map((row) => within(fromRun(row))),
   );
-  await upsert(
-    db,
+  await write(
     'job',
     ['output', 'id'],
-    jobs.map((row) => ({ output, ...fromJob(row) })),
+    jobs.map((row) => within(fromJob(row))),
   );
-  const keys = ['output', 'run', 'job', 'n'];
-  await upsert(
-    db,
+  await write(
     'attempt',
-    keys,
-    attempts.map((row) => ({ output, ...fromAttempt(row) })),
+    ['output', 'run', 'job', 'n'],
+    attempts.map((row) => within(fromAttempt(row))),
   );
-  await upsert(
-    db,
+  await write(
     'file',
     ['path'],
-    files.map(([path, { identity, bytes, sha256 }]) => ({ path, identity, bytes, sha256 })),
+    [...files].map(([path, { identity, bytes, sha256 }]) => ({ path, identity, bytes, sha256 })),
   );
 }
 
-async function upsert(
+/**
+ * Writes rows in statements of many, given to the driver as text: the builder would cost six times as much as the insertion.
+ */
+async function insert(
   db: Kysely<Tables>,
+  backend: Backend,
   table: keyof Tables,
   keys: readonly string[],
   rows: readonly Readonly<Record<string, unknown>>[],
+  taken: 'replace' | 'keep',
 ): Promise<void> {
-  for (const piece of pieces(rows)) {
-    const columns = Object.keys(piece[0]!).filter((name) => !keys.includes(name));
-    await db
-      .insertInto(table)
-      .values(piece as never)
-      .onConflict((conflict) =>
-        conflict
-          .columns(keys as never)
-          .doUpdateSet(
-            (eb) => Object.fromEntries(columns.map((name) => [name, eb.ref(`excluded.${name}` as never)])) as never,
-          ),
-      )
-      .execute();
+  if (rows.length === 0) return;
+  const { CompiledQuery } = await loadKysely();
+  const columns = Object.keys(rows[0]!);
+  const names = (list: readonly string[]): string => list.map((name) => `"${name}"`).join(', ');
+  const sets = columns.filter((name) => !keys.includes(name)).map((name) => `"${name}" = excluded."${name}"`);
+  const then = taken === 'keep' ? 'nothing' : `update set ${sets.join(', ')}`;
+  for (let start = 0; start < rows.length; start += STATEMENT_ROWS) {
+    const piece = rows.slice(start, start + STATEMENT_ROWS);
+    let n = 0;
+    const place = backend === 'sqlite' ? () => '?' : () => `$${++n}`;
+    const tuples = piece.map(() => `(${columns.map(place).join(', ')})`).join(', ');
+    const text = `insert into "${table}" (${names(columns)}) values ${tuples} on conflict (${names(keys)}) do ${then}`;
+    const values = piece.flatMap((row) => columns.map((name) => row[name]));
+    await db.executeQuery(CompiledQuery.raw(text, values));
   }
 }
 

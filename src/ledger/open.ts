@@ -1,10 +1,11 @@
 /** Where the ledger of an output directory is, and how it is opened, read and made again. */
 import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
-import { StorageError, UsageError } from '../core/errors.js';
+import { RetriableError, StorageError, UsageError } from '../core/errors.js';
 import { type Connection, type FileSystemType, isDatabaseUrl, openDatabase, publicUrl } from '../database/index.js';
 import { openStore } from '../store/index.js';
 import { assertMainThread, Ledger, type LedgerContent, type NightSelection, readContent, writeRows } from './ledger.js';
+import { processState } from './process.js';
 import { LAYOUT, type Tables } from './tables.js';
 import { type JobOfProduct, ledgerOfTree, type TreeLedger } from './tree.js';
 
@@ -61,19 +62,31 @@ async function connect({ output, url, statfs }: LedgerPlace, make: boolean): Pro
   const options = { readOnly: !make, statfs };
   if (where !== undefined) {
     const connection = await openDatabase<Tables>(where, output, LAYOUT, options);
-    const word = realpathSync(output);
-    if (make && pointedUrl(output) !== publicUrl(where)) {
-      await store?.writeJson(`${STATE_FOLDER}/${POINTER_NAME}`, { schema: POINTER_SCHEMA, url: publicUrl(where) });
+    try {
+      const word = realpathSync(output);
+      if (pointedUrl(output) !== publicUrl(where)) {
+        await store?.writeJson(`${STATE_FOLDER}/${POINTER_NAME}`, { schema: POINTER_SCHEMA, url: publicUrl(where) });
+      }
+      return { connection, word, isNew: !(await hasRows(connection, word)) };
+    } catch (error) {
+      await connection.close();
+      throw error;
     }
-    const any = await connection.run('read the ledger', (db) =>
-      db.selectFrom('run').select('id').where('output', '=', word).limit(1).executeTakeFirst(),
-    );
-    return { connection, word, isNew: any === undefined };
   }
   const path = join(state, SQLITE_NAME);
   const isNew = !existsSync(path);
   if (isNew && !make) return undefined;
   return { connection: await openDatabase<Tables>(path, state, LAYOUT, options), word: '', isNew };
+}
+
+async function hasRows(connection: Connection<Tables>, word: string): Promise<boolean> {
+  return connection.run('read the ledger', async (db) => {
+    for (const table of ['run', 'job'] as const) {
+      const row = await db.selectFrom(table).select('id').where('output', '=', word).limit(1).executeTakeFirst();
+      if (row !== undefined) return true;
+    }
+    return false;
+  });
 }
 
 /**
@@ -88,7 +101,13 @@ export async function openLedger(place: LedgerPlace): Promise<Ledger> {
   if (opened === undefined) return new Ledger(undefined, '');
   const { connection, word, isNew } = opened;
   try {
-    if (isNew) await replaceRows(connection, word, await ledgerOfTree(place.output, place.jobOf ?? (() => undefined)));
+    if (isNew) {
+      const content = await ledgerOfTree(place.output, place.jobOf ?? (() => undefined));
+      // Another process may do the same, and record already: what it wrote stays.
+      await connection.run('write the ledger', (db) =>
+        db.transaction().execute((tx) => writeRows(tx, connection.backend, word, content, { taken: 'keep' })),
+      );
+    }
   } catch (error) {
     await connection.close();
     throw error;
@@ -136,28 +155,32 @@ export async function readLedger(place: LedgerPlace, nights: NightSelection = {}
 /**
  * Makes the ledger again from products and logs, in one transaction: who reads meanwhile sees the old rows or the new ones.
  * Files that were hashed are kept.
- * @throws StorageError, RetriableError
+ * @throws StorageError; RetriableError also while a run goes on, which knows more than its logs
  */
 export async function rebuildLedger(place: LedgerPlace): Promise<TreeLedger> {
   assertMainThread();
   const content = await ledgerOfTree(place.output, place.jobOf ?? (() => undefined));
   const opened = await connect(place, true);
   if (opened === undefined) return content;
+  const { connection, word: output } = opened;
   try {
-    await replaceRows(opened.connection, opened.word, content);
+    const { runs } = await readContent(connection, output, {});
+    const live = [...runs, ...content.runs].find((run) => run.state === 'running' && processState(run) === 'alive');
+    if (live !== undefined) {
+      throw new RetriableError(`a run goes on here (process ${live.pid} since ${live.begun})`, {
+        file: connection.name,
+      });
+    }
+    await connection.run('write the ledger', (db) =>
+      db.transaction().execute(async (tx) => {
+        for (const table of ['run', 'job', 'attempt'] as const) {
+          await tx.deleteFrom(table).where('output', '=', output).execute();
+        }
+        await writeRows(tx, connection.backend, output, content);
+      }),
+    );
   } finally {
-    await opened.connection.close();
+    await connection.close();
   }
   return content;
-}
-
-async function replaceRows(connection: Connection<Tables>, output: string, content: LedgerContent): Promise<void> {
-  await connection.run('write the ledger', (db) =>
-    db.transaction().execute(async (tx) => {
-      for (const table of ['run', 'job', 'attempt'] as const) {
-        await tx.deleteFrom(table).where('output', '=', output).execute();
-      }
-      await writeRows(tx, output, content);
-    }),
-  );
 }

@@ -1,5 +1,5 @@
 /** The ledger's tables, and rows as the fold has them. */
-import { type ColumnType, type Kysely, type Layout, loadSql, type Migration } from '../database/index.js';
+import { type ColumnType, type Kysely, type Layout, loadKysely, type Migration } from '../database/index.js';
 import type { JobStatus } from './events.js';
 import { type AttemptRow, type JobRow, RUN_STATES, type RunRow, type RunState, STATES, TRANSITIONS } from './fold.js';
 
@@ -86,7 +86,7 @@ const inWords = (column: string, words: readonly string[]): string =>
 const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '001-runs-and-jobs': {
     up: async (db: Kysely<unknown>) => {
-      const sql = await loadSql();
+      const { sql } = await loadKysely();
       await db.schema
         .createTable('run')
         .addColumn('output', 'text', (c) => c.notNull())
@@ -139,7 +139,7 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   },
   '002-attempts': {
     up: async (db: Kysely<unknown>) => {
-      const sql = await loadSql();
+      const { sql } = await loadKysely();
       await db.schema
         .createTable('attempt')
         .addColumn('output', 'text', (c) => c.notNull())
