@@ -2,10 +2,11 @@
 import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { RetriableError, StorageError, UsageError } from '../core/errors.js';
+import { processState } from '../core/process.js';
 import { type Connection, type FileSystemType, isDatabaseUrl, openDatabase, publicUrl } from '../database/index.js';
 import { openStore } from '../store/index.js';
 import { assertMainThread, Ledger, type LedgerContent, type NightSelection, readContent, writeRows } from './ledger.js';
-import { processState } from './process.js';
+
 import { LAYOUT, type Tables } from './tables.js';
 import { type JobOfProduct, ledgerOfTree, type TreeLedger } from './tree.js';
 

@@ -134,7 +134,7 @@ export interface Outcome {
 export interface RunAbout {
   readonly host: string;
   readonly pid: number;
-  /** What tells this process from a later one of the same pid (`processBirth` of src/ledger); absent where nothing does. */
+  /** What tells this process from a later one of the same pid (`processBirth` of src/core); absent where nothing does. */
   readonly born?: string | undefined;
   /** What was asked for: verb, telescopes, night, chips, executor, options. No password, no environment. */
   readonly request: Readonly<Record<string, unknown>>;
