@@ -366,8 +366,12 @@ export function scatter(values: ArrayLike<number>): number {
 
 /** Quantile of type 7 (Hyndman and Fan 1996) of a small list; NaN of none. */
 export function quantile(values: ArrayLike<number>, p: number): number {
-  const sorted = Float64Array.from(values).filter(Number.isFinite).sort();
-  if (sorted.length === 0) return Number.NaN;
+  // The loop takes half the time of from and filter, which counts where thousands of rows have a median each.
+  const finite = new Float64Array(values.length);
+  let n = 0;
+  for (let i = 0; i < values.length; i++) if (Number.isFinite(values[i])) finite[n++] = values[i] as number;
+  if (n === 0) return Number.NaN;
+  const sorted = finite.subarray(0, n).sort();
   const h = (sorted.length - 1) * p;
   const k = Math.floor(h);
   const low = sorted[k] as number;

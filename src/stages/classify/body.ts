@@ -8,8 +8,8 @@ import { classProduct, THUMB_GAP, type Thumb } from './product.js';
 import { rules } from './rules.js';
 import { judge } from './verdict.js';
 
-/** Largest side of a chip in the thumbnail [px]. */
-const THUMB_SIDE = 256;
+/** Largest side of a chip in the thumbnail [px]: three are as wide as a phone. */
+const THUMB_SIDE = 128;
 /** Less than one window cannot be measured; the simulator makes no shorter strip. */
 const LEAST_ROWS = 16;
 /** Rows are taken in pieces. */
@@ -26,12 +26,26 @@ function scaleOf({ file, identity, path }: StageInputFile, unit: string, instrum
   return seconds / instrument.defaults({ tele: identity.tele, chip: identity.chip ?? '' }).gainElectronsPerDn;
 }
 
-/** Reads the rates of a chip. */
-async function readChip(input: StageInputFile, instrument: Instrument): Promise<ChipImage> {
+/** Memory for one image after the other: the first touch of new memory costs more than reading into it. */
+function memory(): (bytes: number) => ArrayBufferLike {
+  let buffer = new ArrayBuffer(0);
+  return (bytes) => {
+    if (buffer.byteLength < bytes) buffer = new ArrayBuffer(bytes);
+    return buffer;
+  };
+}
+
+interface Memory {
+  readonly sci: (bytes: number) => ArrayBufferLike;
+  readonly dq: (bytes: number) => ArrayBufferLike;
+}
+
+/** Reads the rates of a chip, over those of the chip before. */
+async function readChip(input: StageInputFile, instrument: Instrument, into: Memory): Promise<ChipImage> {
   const { file, identity, path } = input;
   if (identity.chip === undefined) throw new BugError('the rates of one chip are wanted', { file: path });
-  const sci = await file.readImageAsync('SCI');
-  const dq = await file.readImageAsync('DQ');
+  const sci = await file.readImageAsync('SCI', { allocate: into.sci });
+  const dq = await file.readImageAsync('DQ', { allocate: into.dq });
   const [rows = 0, cols = 0] = sci.shape;
   if (!(sci.data instanceof Float32Array) || sci.shape.length !== 2) {
     throw new InputError(`expected a float32 image in SCI, received ${sci.type}`, { file: path });
@@ -99,21 +113,23 @@ export const classify: StageBody = async (context: StageContext) => {
     return result;
   };
   const { skyLines } = rules();
+  const into: Memory = { sci: memory(), dq: memory() };
   const chips: ChipFeatures[] = [];
   const thumbs: ChipThumb[] = [];
   for (const input of rates) {
     if (Atomics.load(control, 0) !== 0) throw new RetriableError('interrupted');
-    const image = await timed('read', () => readChip(input, instrument));
+    const image = await timed('read', () => readChip(input, instrument, into));
     const columns = skyLines.columns[`${context.identity.tele}-${image.chip}`] ?? [];
     const sky = { reach: skyLines.reach, columns };
     chips.push(await timed('measure', () => measureChip(image, instrument.geometry.border, sky)));
     thumbs.push(await timed('thumbnail', () => thumbOf(image)));
   }
+  const reads = Math.min(...rates.map(({ file }) => file.hdu(0).header.number('NREAD', 0)));
   const claim = exposure.kind;
   const judgement = judge(chips, claim, rules());
   const { verdict, reason, found, confidence } = judgement;
   return {
-    ...classProduct(judgement, claim, chips, besideOneAnother(thumbs)),
+    ...classProduct(judgement, claim, chips, besideOneAnother(thumbs), reads),
     summary: { verdict, reason, kind: found, headkind: claim, confidence: Number(confidence.toFixed(4)) },
     warnings: verdict === 'ok' ? [] : [reason],
     timings: Object.entries(seconds).map(([name, value]) => ({ name, seconds: value })),

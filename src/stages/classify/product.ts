@@ -31,6 +31,8 @@ export interface ClassRecord {
   readonly found: Light;
   readonly claim: ExposureKind;
   readonly confidence: number;
+  /** Reads that the rates were made of. */
+  readonly reads: number;
   readonly chips: readonly ChipFeatures[];
 }
 
@@ -40,6 +42,7 @@ export function classProduct(
   claim: ExposureKind,
   chips: readonly ChipFeatures[],
   thumb: Thumb,
+  reads: number,
 ): Pick<StageResult, 'cards' | 'hdus'> {
   const table = chips.flatMap(({ chip, values, slit }) => [
     ...FEATURES.map((name) => ({ chip, name: name as string, value: values[name] })),
@@ -51,6 +54,7 @@ export function classProduct(
     ['KIND', found, 'light that was found; dark: none'],
     ['HEADKIND', claim, 'what the header claims'],
     ['CONFID', Number(confidence.toFixed(4)), 'probability of the light found'],
+    ['NREAD', reads, 'reads that the rates were made of; the fewest of the chips'],
     ['CHIPS', chips.map(({ chip }) => chip).join(' '), 'chips that were looked at'],
   ];
   const hdus: HduInput[] = [
@@ -62,7 +66,7 @@ export function classProduct(
         { name: 'NAME', values: table.map(({ name }) => name) },
         { name: 'VALUE', values: Float64Array.from(table, ({ value }) => value) },
       ],
-      header: [['COMMENT', 'Levels in DN/read. slit1, slit2, ...: light of the fibres along the slit.']],
+      header: [['COMMENT', 'Levels in DN/read. slit1, slit2, ...: mean light along the slit.']],
     },
     {
       name: 'THUMB',
@@ -120,6 +124,7 @@ export function readClass(file: FitsFile): ClassRecord {
     found: word(file, 'KIND', LIGHTS),
     claim: word(file, 'HEADKIND', EXPOSURE_KINDS),
     confidence: header.number('CONFID', Number.NaN),
+    reads: header.number('NREAD', Number.NaN),
     chips,
   };
 }

@@ -48,6 +48,17 @@ export interface Rules {
     readonly reach: number;
     readonly columns: Readonly<Record<string, readonly number[]>>;
   };
+  /** For `outliers`: robust z, least size of a group, least scatter that is believed. */
+  readonly outliers: {
+    readonly limit: number;
+    readonly least: number;
+    readonly floors: {
+      readonly dark: number;
+      readonly level: number;
+      readonly pattern: number;
+      readonly noise: number;
+    };
+  };
   /** Probability from which a finding is certain, and from which it is one at all. */
   readonly certain: number;
   readonly likely: number;
@@ -88,6 +99,10 @@ export function parseRules(text: string): Rules {
       .every((x) => x >= 0)
   )
     refuse('skyLines', 'expected columns');
+  const { limit, least, floors } = found.outliers;
+  if (![limit, least, floors.dark, floors.level, floors.pattern, floors.noise].every((value) => value > 0)) {
+    refuse('outliers', 'expected numbers above 0');
+  }
   if (!(found.likely > 0 && found.certain > found.likely && found.certain < 1)) {
     refuse('certain, likely', 'expected 0 < likely < certain < 1');
   }

@@ -67,6 +67,9 @@ const WORDS: Readonly<Record<Light, string>> = {
   unknown: 'the light is of no known kind',
 };
 
+/** Light of which lines are a part, so that they may show how bright it is. */
+const OF_LINES: readonly Light[] = ['arclamp', 'fpi', 'object'];
+
 const figure = (value: number): string =>
   Number.isNaN(value) ? 'not a number' : Number(value.toPrecision(2)).toString();
 
@@ -106,20 +109,22 @@ export function judge(chips: readonly ChipFeatures[], claim: ExposureKind, rules
   // What the claim allows counts together: a twilight is between a flat and an object.
   const allowed = ok.reduce((sum, light) => sum + mean(light), 0);
   if (ok.includes(found) || allowed >= rules.likely) {
-    const others = chips.filter(
-      (_, i) => ok.reduce((sum, light) => sum + (shares[i]?.[light] ?? 0), 0) <= 1 - rules.certain,
-    );
+    // A lamp may have no line on a chip that is bright enough for a short exposure.
+    const agrees = (one: Shares) =>
+      ok.reduce((sum, light) => sum + one[light], claim === 'arclamp' ? one.dark : 0) > 1 - rules.certain;
+    const others = chips.filter((_, i) => !agrees(shares[i] as Shares));
     if (others.length === 0) return finding('ok', `${says}, and ${what}`);
     return finding('suspect', `${says}, and ${what}; but not on chip ${others.map(({ chip }) => chip).join(', ')}`);
   }
   const bright = ({ values }: ChipFeatures) =>
     Math.max(
       answer(rules, 'persistent', Math.max(values.level, values.bright)),
-      answer(rules, 'persistentLines', values.lines),
+      OF_LINES.includes(found) ? answer(rules, 'persistentLines', values.lines) : 0,
     ) >= rules.certain;
   // A dark does not ask which light it is: any spoils it.
   const certain = shares.every((one) => (claim === 'dark' ? 1 - one.dark : one[found]) >= rules.certain);
-  const enough = found === 'dark' ? claim !== 'object' || chips.length >= 2 : chips.every(bright);
+  const enough =
+    chips.length >= (found === 'dark' && claim === 'object' ? 2 : 1) && (found === 'dark' || chips.every(bright));
   if (drop.includes(found) && certain && enough) return finding('drop', `${says}; ${what}`);
   return finding('suspect', `${says}; ${what}; too uncertain to drop it`);
 }
