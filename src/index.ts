@@ -14,6 +14,22 @@
  * retriable and bug, and `error.exitCode` is what the command line would end with.
  */
 export {
+  type Almanac,
+  almanacName,
+  applyBadList,
+  type BadExposure,
+  badListText,
+  compareAlmanacs,
+  type FibreMap,
+  mergeBadLists,
+  readAlmanac,
+  readBadList,
+  type ScanRequest,
+  scanNight,
+  withFibreMaps,
+  writeAlmanac,
+} from './almanac/index.js';
+export {
   CALIBRATION_KINDS,
   type CalibrationIdentity,
   type CalibrationRecord,

@@ -17,7 +17,7 @@ import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { chips, type RawSpec, rawBytes, rawName, writeRaw } from '../../test/raw_night.js';
 import { InputError, RetriableError, UsageError } from '../core/errors.js';
 import type { Instrument } from '../core/product.js';
-import { encodeFits, Header } from '../fits/index.js';
+import { encodeFits, Header, readFirstHdus } from '../fits/index.js';
 import { apogee } from '../instruments/apogee/index.js';
 import { nirc2 } from '../instruments/nirc2/index.js';
 import { type Almanac, type ScanRequest, scanNight } from './index.js';
@@ -433,13 +433,18 @@ describe('files that are damaged', () => {
   it('a header of a million cards is given up early', async () => {
     const bytes = hostile([
       ...begin,
-      ...Array.from({ length: 1_000_000 }, (_, i) => `K${i}`.padEnd(8) + '=  1'),
+      ...Array.from({ length: 1_000_000 }, (_, i) => `${`K${i}`.padEnd(8)}=  1`),
       'END',
     ]);
-    const start = performance.now();
-    const almanac = await damaged(bytes);
-    expect(reason(almanac)).toMatch(/card/);
-    expect(performance.now() - start).toBeLessThan(10_000); // of 80 MB only the first MB is read; generous, for a busy machine
+    expect(reason(await damaged(bytes))).toMatch(/card/);
+    let read = 0;
+    const piece = async (offset: number, length: number): Promise<Uint8Array> => {
+      read += length;
+      return bytes.subarray(offset, offset + length);
+    };
+    const asked = readFirstHdus(piece, bytes.length, 2, { piece: 32_768, limits: { cards: 10_000 } });
+    await expect(asked).rejects.toThrow(InputError);
+    expect(read).toBeLessThan(8 * 2 ** 20); // of 80 MB
   });
 
   it('a header without an end', async () => {
@@ -450,12 +455,10 @@ describe('files that are damaged', () => {
     ['axes beyond every limit', ['NAXIS1  = 99999999999999999999', 'NAXIS2  = 99999999999999999999']],
     ['axes of petabytes', ['NAXIS1  =           2147483647', 'NAXIS2  =           2147483647']],
     ['negative axes', ['NAXIS1  =                   -1', 'NAXIS2  =                   -5']],
-  ])('%s take no memory', async (_, axes) => {
+  ])('%s are refused or cut short', async (_, axes) => {
     const lines = [...begin.slice(0, 2), 'NAXIS   =                    2', ...axes, 'END'];
-    const before = process.memoryUsage().rss;
     const almanac = await damaged(hostile(lines));
     expect(almanac.exposures[0]!.frames[0]!.drop).toMatchObject({ by: 'rule' });
-    expect(process.memoryUsage().rss - before).toBeLessThan(200 * 2 ** 20);
   });
 
   it('numbers that lie: reads and axes that no memory holds stay facts of no consequence', async () => {
