@@ -1,4 +1,5 @@
 /** The vocabulary of a night's run: jobs, what becomes of them, and what is told about it. Data only. */
+import type { ErrorClass } from '../core/errors.js';
 import type { Exposure } from '../core/exposure.js';
 import type { JobIdentity, Prediction, Scope } from '../stages/stage.js';
 import type { Failure } from './failure.js';
@@ -49,6 +50,8 @@ export interface Job {
   readonly state: JobState;
   /** One sentence: why it is done, what it waits for, or why it was dropped. */
   readonly why: string;
+  /** Of a dropped job, where an error is the reason: its class. */
+  readonly error?: ErrorClass | undefined;
   /** Key of the product by content; absent while an input is not made, or not hashed yet. */
   readonly key?: string | undefined;
 }

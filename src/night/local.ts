@@ -1,7 +1,11 @@
 /** The executor of one machine: worker threads, or a process for each job. */
-import { EXIT_CODES } from '../core/errors.js';
+import { join } from 'node:path';
+import { EXIT_CODES, RetriableError } from '../core/errors.js';
+import { STATE_FOLDER } from '../ledger/index.js';
+import { awaitLock, type Lock } from '../store/index.js';
 import type { Execution, Executor, RunContext } from './executor.js';
-import type { Failure } from './failure.js';
+import { type Failure, toFailure } from './failure.js';
+import { JOIN } from './graph.js';
 import type { Outcome, Plan, Task } from './job.js';
 import { knownOutcomes } from './known.js';
 import { preferLowMemory } from './ramp.js';
@@ -64,6 +68,7 @@ class LocalRun {
         memoryBytes: limits.memoryBytes - idle,
         lowMemory: withoutCubes(plan, limits.jobs, isolate),
         attempts: limits.attempts,
+        slices: plan.slices,
         force,
         onEnd: (job, outcome) => {
           if (settled?.has(job.id) !== true) sink.end(job, outcome);
@@ -136,18 +141,36 @@ class LocalRun {
     });
   }
 
-  /** Does a job within its time. Undefined: it could not be ended. */
-  async #do(place: Place, start: Start): Promise<Outcome | undefined> {
-    const { limits, isolate, sink } = this.#context;
-    const { job, inputs, attempt, lowMemory, force } = start;
-    const { slot, warm } = place;
+  /** Undefined: it could not be ended. */
+  async #do({ slot, warm }: Place, start: Start): Promise<Outcome | undefined> {
+    const { limits } = this.#context;
+    const { job } = start;
     // A worker keeps images and calibrations of its last job: where memory is short it begins anew for another detector.
     const needed = job.prediction.peakBytes;
     if (warm !== undefined && warm !== detectorOf(job) && this.#meter.sample() + needed > limits.memoryBytes) {
       await slot.rest();
     }
-    sink.begin(job, attempt);
+    if (isWhole(this.#plan)) return this.#inTime(slot, start);
+    // Runs of other chips, beside this one, may want the same job: one does it, the others find it done.
+    let claim: Lock | undefined;
+    try {
+      const { run, signal } = this.#context;
+      claim = await awaitLock(join(this.#plan.output, STATE_FOLDER), `${job.id}.lock`, run, { signal });
+      if (claim === undefined) throw new RetriableError('interrupted');
+      return await this.#inTime(slot, start);
+    } catch (error) {
+      const { attempt } = start;
+      return { job: job.id, status: 'failed', products: [], attempt, seconds: 0, failure: toFailure(error) };
+    } finally {
+      await claim?.release().catch(() => undefined); // another takes over the lock of a process that is gone
+    }
+  }
+
+  /** Does a job within its time. Undefined: it could not be ended. */
+  async #inTime(slot: Slot, { job, inputs, attempt, lowMemory, force }: Start): Promise<Outcome | undefined> {
+    const { limits, isolate, sink } = this.#context;
     const { output, options } = this.#plan;
+    sink.begin(job, attempt);
     const task: Task = { job, output, options, inputs, threads: limits.threads, lowMemory, force, attempt };
     const running = slot.run(task);
     const most = limits.timeoutSeconds ?? TIMEOUT_FLOOR_SECONDS + TIMEOUT_FACTOR * job.prediction.cpuSeconds;
@@ -173,6 +196,9 @@ class LocalRun {
     return { ...outcome, status: attempt < TIMEOUT_ATTEMPTS ? 'failed' : 'dropped', failure };
   }
 }
+
+/** Whether no other run works on the same night: what joins chips is only run when all of them are. */
+const isWhole = ({ slices }: Plan): boolean => slices.includes(JOIN);
 
 /** What settles within a time, or undefined. */
 async function within<T>(work: Promise<T>, milliseconds: number): Promise<T | undefined> {

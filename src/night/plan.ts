@@ -160,7 +160,7 @@ const DONE = 'the manifest matches: the same input, calibrations, parameters and
 /** Classes of failure that are an input's, and end one job. */
 const DROPS: readonly ErrorClass[] = ['input', 'calibration', 'algorithm'];
 
-type Settlement = Pick<Job, 'state' | 'why'> & Partial<Pick<Job, 'key' | 'products'>>;
+type Settlement = Pick<Job, 'state' | 'why' | 'error'> & Partial<Pick<Job, 'key' | 'products'>>;
 
 /** Tells of one job after the other, in the order of the plan, whether it is done. */
 class States {
@@ -199,7 +199,7 @@ class States {
       return await this.#compared(stage, { ...decision, output: this.#output, options });
     } catch (error) {
       if (!(error instanceof RamplineError) || !DROPS.includes(error.class)) throw error;
-      return { state: 'dropped', why: error.message };
+      return { state: 'dropped', why: error.message, error: error.class };
     }
   }
 

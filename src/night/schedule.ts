@@ -16,6 +16,8 @@ export interface ScheduleRules {
   readonly lowMemory: boolean;
   /** How often a job is begun whose failures mend themselves. */
   readonly attempts: number;
+  /** Those of the run: jobs of others that it needs come last, as others may be doing them. */
+  readonly slices: readonly string[];
   /** Ids of jobs that are done again although they are done. */
   readonly force: ReadonlySet<string>;
   /** Called once for each job, when it is settled. */
@@ -38,6 +40,9 @@ const FIRST_WAIT_SECONDS = 1;
 
 /** A job of the detector for which a worker has the calibrations goes before one that is up to this many times as urgent. */
 const WARM_FACTOR = 2;
+
+/** A job of another slice is less urgent than any of the run's own. */
+const FOREIGN_FACTOR = 1e-6;
 
 /** Failures of an input, not of the program or the machine: the job is dropped, the night goes on. */
 const COSTS_ONE_JOB: ReadonlySet<ErrorClass> = new Set(['input', 'calibration', 'algorithm']);
@@ -143,6 +148,7 @@ export class Schedule {
       const behind = state.behind.reduce((most, { urgency }) => Math.max(most, urgency), 0);
       state.urgency = state.job.prediction.cpuSeconds + behind;
     }
+    for (const state of states) if (!rules.slices.includes(state.job.slice)) state.urgency *= FOREIGN_FACTOR;
     for (const state of states) {
       const outcome = known.get(state.job.id);
       if (outcome !== undefined) this.#settle(state, outcome);

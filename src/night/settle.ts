@@ -34,7 +34,8 @@ function because({ job, outcome }: Settled): string {
 
 /** The outcome of a job that is dropped before it began. */
 export function droppedUnbegun(job: Job, reason: string): Outcome {
-  const failure: Failure = { error: 'input', exitCode: EXIT_CODES.input, message: reason };
+  const { error = 'input' } = job;
+  const failure: Failure = { error, exitCode: EXIT_CODES[error], message: reason };
   return { job: job.id, status: 'dropped', products: [], attempt: 0, seconds: 0, failure };
 }
 

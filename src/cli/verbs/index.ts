@@ -9,6 +9,7 @@ import { defineDoctor } from './doctor.js';
 import { defineInspect } from './inspect.js';
 import { defineKernels } from './kernels.js';
 import { defineCalibrate, defineRamp } from './ramp.js';
+import { defineRun } from './run.js';
 import { defineRunChunk } from './run_chunk.js';
 import { defineSimulate } from './simulate.js';
 import { defineVerify } from './verify.js';
@@ -20,6 +21,7 @@ export function defineVerbs(program: Command, define: Define): void {
   defineRamp(program, define);
   defineCalibrate(program, define);
   defineCalib(program, define);
+  defineRun(program, define);
   defineInspect(program, define);
   defineView(program, define);
   defineRunChunk(program, define);

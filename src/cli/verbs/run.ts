@@ -1,0 +1,244 @@
+/** rampline run RAW -o DIR --tele apo --mjd N, and rampline rerun, which does chosen jobs again. */
+import { type Command, Option } from 'commander';
+import { EXIT_CODES, UsageError } from '../../core/errors.js';
+import type { NightEvent, Outcome } from '../../night/job.js';
+import type { NightRun } from '../../night/run.js';
+import { byteSize, collectList, collectParams, realNumber, wholeNumber } from '../options.js';
+import type { Define, GlobalOptions, Session } from '../reply.js';
+import { printable, table } from '../table.js';
+import { addSlurmOptions, type SlurmFlags, slurmOptionsOf } from './run_slurm.js';
+
+interface RunFlags extends SlurmFlags {
+  readonly tele?: readonly string[];
+  readonly mjd?: number;
+  readonly chip?: readonly string[];
+  readonly join?: boolean;
+  readonly calib?: readonly string[];
+  readonly pin?: string;
+  readonly build?: readonly string[];
+  readonly bad?: readonly string[];
+  readonly set?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  readonly verify: boolean;
+  readonly diagnostics?: boolean;
+  readonly executor: 'local' | 'slurm';
+  readonly memory?: number;
+  readonly isolate?: boolean;
+  readonly timeout?: number;
+  readonly wait?: boolean;
+  readonly from?: string;
+  readonly to?: string;
+  readonly only?: readonly string[];
+  readonly ledger?: string;
+}
+
+const MORE =
+  'RAW holds TELE/MJD/, MJD/, or the raw files themselves. What is done is not done again: its manifest carries the hashes of\n' +
+  'input, calibrations, parameters and kernels. The same command goes on where a run was stopped or killed. An exposure that\n' +
+  'cannot be reduced is dropped with its reason and the night goes on.\n\n' +
+  'The exit code is that of the most serious failure, also of a dropped exposure; what a list of bad exposures or a verdict\n' +
+  'leaves out is no failure. 30: another run works on the same night (--wait waits for it).\n' +
+  'Products are in DIR/TELE/MJD, calibrations of the night in DIR/calib, logs in DIR/log, locks and the ledger in DIR/state.';
+
+function withNight(command: Command): Command {
+  return command
+    .argument('<raw>', 'directory of raw files')
+    .option('--tele <names>', 'telescopes: apo, lco or apo,lco', collectList)
+    .option('--mjd <n>', 'night (SJD)', wholeNumber('--mjd', 0, 999_999))
+    .option('--chip <names>', 'only these chips; runs of different chips may go side by side', collectList)
+    .option('--join', 'only what joins chips, when all chips are done')
+    .option('--calib <dir>', 'directory of calibrations; may be repeated', collectList)
+    .option('--pin <name>', 'take exactly the calibrations frozen under this name')
+    .option('--build <words>', 'calibrations that the night builds of its own exposures', collectList)
+    .option('--bad <file>', 'list of bad exposures: tele mjd exposure [chip] reason; may be repeated', collectList)
+    .option('--set <name.param=value>', 'a parameter of a stage or kernel; may be repeated', collectParams)
+    .option('--no-verify', 'do not verify the checksums of raw files')
+    .option('--diagnostics', 'also write the images NJUMPS and LASTGOOD')
+    .option('--from <stage>', 'begin with this stage: what comes before must be done')
+    .option('--to <stage>', 'end with this stage')
+    .option('--only <exposures>', 'only these and what they need: 12, 12-a, apo-12-a; may be repeated', collectList);
+}
+
+function withExecution(command: Command): Command {
+  command
+    .addOption(new Option('--executor <name>', 'where the jobs run').choices(['local', 'slurm']).default('local'))
+    .option(
+      '--memory <size>',
+      'resident memory that the run may take, as 8G (default: 80 % of what is free)',
+      byteSize('--memory'),
+    )
+    .option('--isolate', 'each job in a process of its own: a crash costs that job alone')
+    .option(
+      '--timeout <seconds>',
+      'for one job (default: generous, from what is predicted)',
+      realNumber('--timeout', 0.1, 1e7),
+    )
+    .option('--wait', 'wait for another run that works on the same night')
+    .option('--ledger <url>', 'postgres:// URL, or none (default: SQLite in DIR/state)');
+  return addSlurmOptions(command);
+}
+
+/** One line of the log on stderr for each event that a person wants to see go by. */
+function tell(session: Session, { event, job, outcome, message, attempt }: NightEvent): void {
+  const level = process.stderr.isTTY === true ? 'debug' : 'info';
+  if (event === 'planned' || event === 'start' || event === 'finish') return;
+  if (outcome === undefined) {
+    session.log(event === 'message' ? 'info' : 'debug', event, { ...(job && { job }), attempt, message });
+    return;
+  }
+  const { status, seconds, failure } = outcome;
+  const bad = status === 'dropped' || status === 'failed' || event === 'retry';
+  session.log(bad ? 'warn' : status === 'skipped' ? 'debug' : level, event === 'retry' ? event : status, {
+    job,
+    ...(outcome.attempt > 0 && { seconds: Number(seconds.toFixed(3)) }),
+    ...(failure && { error: failure.error, message: failure.message }),
+  });
+}
+
+const STATUSES = ['done', 'skipped', 'dropped', 'failed', 'cancelled'] as const;
+
+/** Jobs of each stage by what became of them, and their time. */
+export function stageTable({ plan, outcomes, unbegun }: Pick<NightRun, 'plan' | 'outcomes' | 'unbegun'>): string {
+  const stageOf = new Map(plan.jobs.map(({ id, stage }) => [id, stage]));
+  const stages = [...new Set(stageOf.values())];
+  const left = unbegun.length > 0 ? ['left'] : [];
+  const rows = stages.map((stage) => {
+    const own = outcomes.filter(({ job }) => stageOf.get(job) === stage);
+    return [
+      stage,
+      ...STATUSES.map((status) => String(own.filter((one) => one.status === status).length)),
+      ...left.map(() => String(unbegun.filter((id) => stageOf.get(id) === stage).length)),
+      own.reduce((sum, { seconds }) => sum + seconds, 0).toFixed(1),
+    ];
+  });
+  const counts = [...STATUSES, ...left, 'seconds'];
+  return table(['stage', ...counts], rows, counts);
+}
+
+/** What was dropped or failed, each reason once: what was dropped because of it is counted. */
+function reasons(outcomes: readonly Outcome[]): string {
+  const lost = outcomes.filter(({ status }) => status === 'dropped' || status === 'failed');
+  if (lost.length === 0) return '';
+  const isBehind = ({ failure }: Outcome) => failure?.message.startsWith('because ') === true;
+  const roots = lost.filter((one) => !isBehind(one));
+  const rows = roots.map(({ job, status, failure }) => {
+    const behind = lost.filter((one) => one.failure?.message.startsWith(`because ${job} was dropped`)).length;
+    const more = behind === 0 ? '' : ` (and ${behind} jobs behind it)`;
+    return [job, status, failure === undefined ? '' : `${failure.error}: ${failure.message}${more}`];
+  });
+  const orphans = lost.length - roots.length;
+  return rows.length > 0 ? `\n${table(['job', 'is', 'why'], rows)}` : `\n${orphans} jobs dropped behind others\n`;
+}
+
+const megabytes = (bytes: number) => `${Math.round(bytes / 2 ** 20)} MB`;
+
+function textOf(result: NightRun, output: string): string {
+  const { outcomes, unbegun, stopped, left, seconds, cpuSeconds, peakBytes, memoryBytes } = result;
+  const count = (status: string) => outcomes.filter((outcome) => outcome.status === status).length;
+  const counts = STATUSES.filter((status) => count(status) > 0).map((status) => `${count(status)} ${status}`);
+  if (unbegun.length > 0) counts.push(`${unbegun.length} left`);
+  const memory = peakBytes === undefined ? '' : `, ${megabytes(peakBytes)} of ${megabytes(memoryBytes)} of memory`;
+  const why = stopped === undefined ? '' : `\nstopped: ${stopped.error}: ${printable(stopped.message)}\n`;
+  const away =
+    left === undefined
+      ? ''
+      : `\n${left.jobs} jobs go on through Slurm (arrays ${left.arrays.join(', ')}); rampline status shows how far they are\n`;
+  return (
+    stageTable(result) +
+    reasons(outcomes) +
+    why +
+    away +
+    `\n${counts.join(', ')} in ${seconds.toFixed(2)} s (${cpuSeconds.toFixed(1)} s of CPU${memory}); ${printable(output)}\n`
+  );
+}
+
+async function runVerb(words: readonly unknown[], options: GlobalOptions & RunFlags, session: Session, again: boolean) {
+  const { output, tele, mjd } = options;
+  if (output === undefined) throw new UsageError('expected a directory for the products: -o DIR');
+  if (tele === undefined || mjd === undefined) throw new UsageError('expected --tele and --mjd of the night');
+  if (options.chip !== undefined && options.join === true) throw new UsageError('--chip and --join exclude each other');
+  const { runNight } = await import('../../night/run.js');
+  const { JOIN } = await import('../../night/graph.js');
+  const executor =
+    options.executor === 'slurm'
+      ? (await import('../../night/slurm/executor.js')).slurmExecutor(slurmOptionsOf(options))
+      : (await import('../../night/local.js')).localExecutor();
+  const result = await runNight({
+    raw: String(words[0]),
+    output,
+    tele,
+    mjd,
+    slices: options.join === true ? [JOIN] : options.chip,
+    options: {
+      calib: options.calib ?? [],
+      pin: options.pin,
+      build: options.build,
+      params: options.set ?? {},
+      verify: options.verify,
+      diagnostics: options.diagnostics ?? false,
+    },
+    bad: options.bad,
+    executor,
+    jobs: options.jobs,
+    threads: options.threads,
+    memoryBytes: options.memory,
+    isolate: options.isolate,
+    timeoutSeconds: options.timeout,
+    wait: options.wait,
+    from: options.from,
+    to: options.to,
+    only: options.only,
+    again: again || options.force === true,
+    ledger: options.ledger,
+    about: { verb: again ? 'rerun' : 'run', from: options.from, to: options.to, only: options.only },
+    signal: session.interrupt.signal,
+    signalCode: () => session.interrupt.exitCode(),
+    onProgress: session.progress,
+    onEvent: (event) => tell(session, event),
+  });
+  const { plan: _, ...told } = result;
+  const reply = { json: { output, ...told }, text: textOf(result, output), exitCode: result.exitCode };
+  // A thread that does not end would keep the process for ever.
+  if (result.hung === true) setTimeout(() => process.exit(result.exitCode || EXIT_CODES.bug), 1000);
+  return reply;
+}
+
+export function defineRun(program: Command, define: Define): void {
+  define<RunFlags>(
+    program,
+    {
+      name: 'run',
+      summary: 'reduce a night: every exposure from raw files to the last stage there is',
+      more: MORE,
+      examples: [
+        ['rampline run /data/raw -o out --tele apo --mjd 60855 --calib cal', 'a night'],
+        ['rampline run /data/raw -o out --tele apo,lco --mjd 60855 --memory 8G --jobs 4', 'both telescopes, in 8 GiB'],
+        ['rampline run /data/raw -o out --tele apo --mjd 60855 --chip a', 'one chip of it; others may run beside'],
+        ['rampline run /data/raw -o out --tele apo --mjd 60855 --join --wait', 'then what joins the chips'],
+        ['rampline run /data/raw -o out --tele apo --mjd 60855 --executor slurm', 'on a cluster'],
+      ],
+    },
+    (command) => withExecution(withNight(command)),
+    (words, options, session) => runVerb(words, options, session, false),
+  );
+  define<RunFlags>(
+    program,
+    {
+      name: 'rerun',
+      summary: 'do chosen jobs of a night again, and what depends on them',
+      more: `Takes what run takes; --from, --to and --only choose the jobs.\n\n${MORE}`,
+      examples: [
+        [
+          'rampline rerun /data/raw -o out --tele apo --mjd 60855 --from calibrate --only 12-a',
+          'exposure 12 of chip a, from calibrate on',
+        ],
+      ],
+    },
+    (command) => withExecution(withNight(command)),
+    (words, options, session) => {
+      if (options.from === undefined && options.only === undefined) {
+        throw new UsageError('expected --from STAGE or --only EXPOSURE: what is to be done again');
+      }
+      return runVerb(words, options, session, true);
+    },
+  );
+}

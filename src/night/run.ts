@@ -1,0 +1,367 @@
+/** A night from raw files to products: list it, lock it, plan it, give the plan to an executor, and tell what happens. */
+import { randomBytes } from 'node:crypto';
+import { availableParallelism, hostname } from 'node:os';
+import { join, resolve } from 'node:path';
+import { mergeBadLists, readBadList, scanNight } from '../almanac/index.js';
+import { InputError, RetriableError } from '../core/errors.js';
+import type { Exposure } from '../core/exposure.js';
+import { processBirth } from '../core/process.js';
+import { type Ledger, openLedger, STATE_FOLDER } from '../ledger/index.js';
+import { awaitLock, Lock, type LockHolder, openStore, takeLock } from '../store/index.js';
+import type { Execution, Executor, RunContext, RunSink } from './executor.js';
+import { exitCodeOf, type Failure } from './failure.js';
+import { chipsOf, JOIN } from './graph.js';
+import type { Job, NightEvent, NightOptions, Outcome, Plan, RunAbout } from './job.js';
+import { logOf, NightLog } from './log.js';
+import { absoluteExposures, NIGHT_DEFAULTS, planNight } from './plan.js';
+import { NIGHT_INSTRUMENT } from './record.js';
+import { defaultMemory } from './resident.js';
+import { chosenJobs, leftOut, narrowed, type Selection, withDependents } from './selection.js';
+import { waitForSubmissions } from './slurm/active.js';
+
+export interface NightRequest extends Selection {
+  /** Holds TELE/MJD/, MJD/, or the raw files themselves. */
+  readonly raw: string;
+  readonly output: string;
+  readonly tele: readonly string[];
+  readonly mjd: number;
+  /** Chips, or 'join' for what joins them; default: the whole night. */
+  readonly slices?: readonly string[] | undefined;
+  readonly options?: Partial<NightOptions> | undefined;
+  /** Lists of bad exposures. */
+  readonly bad?: readonly string[] | undefined;
+  readonly executor: Executor;
+  readonly jobs?: number | undefined;
+  readonly threads?: number | undefined;
+  readonly memoryBytes?: number | undefined;
+  readonly isolate?: boolean | undefined;
+  readonly timeoutSeconds?: number | undefined;
+  readonly attempts?: number | undefined;
+  /** Wait for another run that works on the same, instead of leaving. */
+  readonly wait?: boolean | undefined;
+  /** Do the chosen jobs and what depends on them again. */
+  readonly again?: boolean | undefined;
+  /** Of the ledger, see openLedger. */
+  readonly ledger?: string | undefined;
+  /** What was asked for, for the ledger: no password, no environment. */
+  readonly about?: Readonly<Record<string, unknown>> | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** The exit code that the signal asks for. */
+  readonly signalCode?: (() => number | undefined) | undefined;
+  /** Predicted CPU seconds that are done and to be done, and words. */
+  readonly onProgress?: ((done: number, total: number, label: string) => void) | undefined;
+  readonly onEvent?: ((event: NightEvent) => void) | undefined;
+}
+
+export interface NightRun {
+  readonly run: string;
+  readonly plan: Plan;
+  readonly outcomes: readonly Outcome[];
+  /** Jobs that were not begun because the run was stopped. */
+  readonly unbegun: readonly string[];
+  readonly stopped?: Failure | undefined;
+  readonly hung?: boolean | undefined;
+  /** See Execution. */
+  readonly left?: Execution['left'];
+  readonly seconds: number;
+  /** Of this process and its threads, and of processes that it waited for. */
+  readonly cpuSeconds: number;
+  readonly peakBytes?: number | undefined;
+  readonly memoryBytes: number;
+  /** By the table: that of the most serious failure; what lists and verdicts leave out is none. */
+  readonly exitCode: number;
+}
+
+/** How often a job is begun whose failures mend themselves. */
+const ATTEMPTS = 3;
+
+/** The options of a night, with what is not said filled in. */
+export function nightOptions(given: Partial<NightOptions> = {}): NightOptions {
+  const said = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  const options: NightOptions = { ...NIGHT_DEFAULTS, ...said };
+  return { ...options, calib: options.calib.map((directory) => resolve(directory)) };
+}
+
+function aboutRun({ executor, about = {}, slices, tele, mjd, options }: NightRequest, { jobs }: Plan): RunAbout {
+  const counts = { done: 0, todo: 0, dropped: 0 };
+  for (const { state } of jobs) counts[state] += 1;
+  const request = {
+    tele,
+    mjd,
+    slices: slices ?? null,
+    executor: executor.name,
+    options: nightOptions(options),
+    ...about,
+  };
+  return { host: hostname(), pid: process.pid, born: processBirth(), request, counts };
+}
+
+/** `20250701T031500-4711-9af3`: sorts by time, and no two are the same. */
+function runId(): string {
+  const time = new Date().toISOString().replace(/[-:]|\.\d+Z/g, '');
+  return `${time}-${process.pid}-${randomBytes(2).toString('hex')}`;
+}
+
+/**
+ * All exposures of a night.
+ * @throws InputError when there are none of a telescope; UsageError, StorageError
+ */
+export async function nightExposures({
+  raw,
+  tele,
+  mjd,
+  bad = [],
+  signal,
+}: Pick<NightRequest, 'raw' | 'tele' | 'mjd' | 'bad' | 'signal'>): Promise<Exposure[]> {
+  const lists = mergeBadLists(...bad.map((file) => readBadList(file)));
+  const exposures: Exposure[] = [];
+  for (const one of tele) {
+    const almanac = await scanNight(raw, { tele: one, mjd, instrument: NIGHT_INSTRUMENT, bad: lists, signal });
+    if (almanac.exposures.length === 0) throw new InputError(`no raw file of ${one} ${mjd} is there`, { file: raw });
+    exposures.push(...absoluteExposures(almanac));
+  }
+  return exposures;
+}
+
+/** Tells the caller something before there is a log. */
+function sayTo({ onEvent }: NightRequest, run: string, message: string): void {
+  onEvent?.({ time: new Date().toISOString(), run, event: 'message', message });
+}
+
+/** Locks of the slices of a night, always in the same order: two runs never wait for each other. */
+async function lockSlices(
+  output: string,
+  request: NightRequest,
+  slices: readonly string[],
+  run: string,
+): Promise<Lock[]> {
+  const { tele, mjd, wait = false, signal } = request;
+  const state = join(output, STATE_FOLDER);
+  const locks: Lock[] = [];
+  const who = ({ host, pid, since, purpose }: LockHolder) => `pid ${pid} on ${host} since ${since} (run ${purpose})`;
+  try {
+    for (const one of [...tele].sort()) {
+      for (const slice of [...slices].sort()) {
+        const what = `${one} ${mjd}, ${slice === JOIN ? 'what joins chips' : `chip ${slice}`}`;
+        const name = `${one}-${mjd}-${slice}.lock`;
+        const taken = wait
+          ? await awaitLock(state, name, run, {
+              signal,
+              onWait: (holder) => sayTo(request, run, `waiting: ${what}, is worked on by ${who(holder)}`),
+            })
+          : await takeLock(state, name, run);
+        if (taken === undefined) throw new RetriableError('interrupted');
+        if (!(taken instanceof Lock)) {
+          throw new RetriableError(`${what}, is worked on by ${who(taken)}; --wait waits for it`, { file: output });
+        }
+        locks.push(taken);
+      }
+    }
+    return locks;
+  } catch (error) {
+    await release(locks);
+    throw error;
+  }
+}
+
+async function release(locks: readonly Lock[]): Promise<void> {
+  await Promise.allSettled(locks.map((lock) => lock.release()));
+}
+
+/**
+ * Slices that are locked for those that were asked for. What joins chips takes what the others make, so it waits for them.
+ * @throws UsageError for a chip that the night does not have
+ */
+function lockedSlices(slices: readonly string[] | undefined, exposures: readonly Exposure[]): readonly string[] {
+  const all = [...chipsOf(exposures), JOIN];
+  return slices === undefined || slices.includes(JOIN) ? all : slices.filter((slice) => all.includes(slice));
+}
+
+/** Tells the logs, the ledger and the caller of everything; keeps count for the progress line. */
+class Telling implements RunSink {
+  readonly #run: string;
+  readonly #log: NightLog;
+  readonly #ledger: Ledger;
+  readonly #request: NightRequest;
+  readonly #writesLogs: boolean;
+  readonly #running = new Map<string, Job>();
+  readonly #cost: Map<string, number>;
+  readonly #total: number;
+  #done = 0;
+  #settled = 0;
+  readonly #ofJobs: number;
+
+  constructor(run: string, plan: Plan, request: NightRequest, log: NightLog, ledger: Ledger) {
+    this.#run = run;
+    this.#log = log;
+    this.#ledger = ledger;
+    this.#request = request;
+    this.#writesLogs = !request.executor.writesLogs;
+    // A job that costs nothing by its prediction still takes a moment.
+    const cost = ({ state, prediction }: Job) => (state === 'todo' ? Math.max(0.01, prediction.cpuSeconds) : 0);
+    this.#cost = new Map(plan.jobs.map((job) => [job.id, cost(job)]));
+    this.#total = [...this.#cost.values()].reduce((sum, seconds) => sum + seconds, 0);
+    this.#ofJobs = plan.jobs.length;
+  }
+
+  /** @param files logs that it goes to */
+  tell(event: Omit<NightEvent, 'time' | 'run'>, ...files: readonly string[]): void {
+    const whole: NightEvent = { time: new Date().toISOString(), run: this.#run, ...event };
+    for (const file of files) this.#log.write(file, whole);
+    this.#ledger.record(whole);
+    this.#request.onEvent?.(whole);
+  }
+
+  #ofJob(job: Job, event: Omit<NightEvent, 'time' | 'run' | 'job' | 'stage'>, begun = true): void {
+    const files = this.#writesLogs || !begun ? [logOf(job.identity)] : [];
+    this.tell({ ...event, job: job.id, stage: job.stage }, ...files);
+  }
+
+  planned(job: Job): void {
+    this.#ofJob(job, { event: 'planned', state: job.state, key: job.key, message: job.why }, false);
+  }
+
+  begin(job: Job, attempt: number): void {
+    this.#running.set(job.id, job);
+    this.#ofJob(job, { event: 'begin', attempt });
+    this.#progress();
+  }
+
+  retry(job: Job, outcome: Outcome, waitSeconds: number): void {
+    this.#running.delete(job.id);
+    this.#ofJob(job, { event: 'retry', outcome, message: `again in ${waitSeconds} s` });
+  }
+
+  end(job: Job, outcome: Outcome): void {
+    this.#running.delete(job.id);
+    this.#settled += 1;
+    this.#done += this.#cost.get(job.id) ?? 0;
+    this.#ofJob(job, { event: 'end', outcome }, outcome.attempt > 0);
+    this.#progress();
+  }
+
+  message(text: string, job?: Job): void {
+    if (job === undefined) this.tell({ event: 'message', message: text });
+    else this.#ofJob(job, { event: 'message', message: text });
+  }
+
+  #progress(): void {
+    const [now] = this.#running.keys();
+    const more = this.#running.size > 1 ? ` and ${this.#running.size - 1} more` : '';
+    const label = `${this.#settled} of ${this.#ofJobs} jobs${now === undefined ? '' : `; ${now}${more}`}`;
+    this.#request.onProgress?.(this.#done, this.#total, label);
+  }
+}
+
+/** Whether a dropped job is a failure of the night: not where a list or a verdict leaves it out, or another is to blame. */
+function isFailure(job: Job, { attempt, status }: Outcome): boolean {
+  if (status === 'failed' || (status === 'dropped' && attempt > 0)) return true;
+  if (status !== 'dropped' || job.state !== 'dropped') return false;
+  const byList = ({ drop, frames }: Exposure) => [drop, ...frames.map((frame) => frame.drop)].some(isByList);
+  return job.exposures.length === 0 || !job.exposures.every(byList);
+}
+
+const isByList = (drop: Exposure['drop']): boolean => drop !== undefined && drop.by !== 'rule';
+
+/** The failures that decide the exit code. */
+export function failuresOf(plan: Plan, outcomes: readonly Outcome[]): Failure[] {
+  const jobs = new Map(plan.jobs.map((job) => [job.id, job]));
+  return outcomes.flatMap((outcome) => {
+    const job = jobs.get(outcome.job);
+    return job !== undefined && isFailure(job, outcome) ? (outcome.failure ?? []) : [];
+  });
+}
+
+const cpuSecondsSince = (before: NodeJS.CpuUsage): number => {
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1e6;
+};
+
+/**
+ * Runs a night. What is done is not done again; what cannot be done is dropped with its reason and the rest goes on. The same
+ * call goes on where one was stopped or killed.
+ * @throws RetriableError when another run works on the same; UsageError, InputError, StorageError for what is wrong before
+ *   any job is begun
+ */
+export async function runNight(request: NightRequest): Promise<NightRun> {
+  const began = performance.now();
+  const cpu = process.cpuUsage();
+  const output = resolve(request.output);
+  const run = runId();
+  const threads = request.threads ?? 1;
+  const { executor, tele, mjd, signal } = request;
+  const exposures = await nightExposures(request);
+  const store = await openStore(output);
+  const locks = await lockSlices(output, request, lockedSlices(request.slices, exposures), run);
+  const log = new NightLog(store);
+  let ledger: Ledger | undefined;
+  try {
+    const slices = request.slices ?? [...chipsOf(exposures), JOIN];
+    await waitForSubmissions(
+      { output, tele, mjd, slices },
+      { wait: request.wait ?? false, signal, say: (text) => sayTo(request, run, text) },
+    );
+    ledger = await openLedger({ output, url: request.ledger });
+    await ledger.load({ tele, mjd });
+    const whole = await planNight({
+      exposures,
+      mjd,
+      tele,
+      slices: request.slices,
+      output,
+      options: nightOptions(request.options),
+      threads,
+      memory: ledger.hashes,
+      onProgress: request.onProgress,
+    });
+    const chosen = chosenJobs(whole, request);
+    const again = request.again === true ? withDependents(whole, chosen) : new Set<string>();
+    const plan = narrowed(whole, request.again === true ? again : chosen);
+    const telling = new Telling(run, plan, request, log, ledger);
+    const nightLogs = tele.map((one) => logOf({ tele: one, mjd }));
+    const about = aboutRun(request, plan);
+    telling.tell({ event: 'start', about }, ...nightLogs);
+    for (const job of plan.jobs) telling.planned(job);
+    const limits = {
+      jobs: request.jobs ?? availableParallelism(),
+      threads,
+      memoryBytes: request.memoryBytes ?? defaultMemory(),
+      timeoutSeconds: request.timeoutSeconds,
+      attempts: request.attempts ?? ATTEMPTS,
+    };
+    const context: RunContext = {
+      run,
+      limits,
+      isolate: request.isolate ?? false,
+      force: again,
+      settled: leftOut(plan, request),
+      signal,
+      sink: telling,
+    };
+    const execution = await executor.run(plan, context);
+    const { outcomes, stopped, hung, left, peakBytes } = execution;
+    const interrupted = signal?.aborted === true ? request.signalCode?.() : undefined;
+    const exitCode = interrupted ?? stopped?.exitCode ?? exitCodeOf(failuresOf(plan, outcomes));
+    telling.tell({ event: 'finish', about: { ...about, exitCode } }, ...nightLogs);
+    await log.flush();
+    const settled = new Set(outcomes.map(({ job }) => job));
+    return {
+      run,
+      plan,
+      outcomes,
+      unbegun: plan.jobs.filter(({ id }) => !settled.has(id)).map(({ id }) => id),
+      stopped,
+      hung,
+      left,
+      seconds: (performance.now() - began) / 1000,
+      cpuSeconds: cpuSecondsSince(cpu),
+      peakBytes,
+      memoryBytes: limits.memoryBytes,
+      exitCode,
+    };
+  } finally {
+    await log.flush().catch(() => undefined);
+    await ledger?.close().catch(() => undefined); // the logs have it
+    await release(locks);
+  }
+}

@@ -1,0 +1,87 @@
+/** Which jobs of a plan are meant: by stage, exposure and chip, with what they need or with what depends on them. Pure. */
+import { UsageError } from '../core/errors.js';
+import { didYouMean } from '../core/suggest.js';
+import type { Job, Outcome, Plan } from './job.js';
+import { droppedUnbegun } from './settle.js';
+
+export interface Selection {
+  /** First and last stage, in the order of the plan's stages. */
+  readonly from?: string | undefined;
+  readonly to?: string | undefined;
+  /** Words like '12', '12-a', 'apo-12' or 'apo-12-a'. Default: all. */
+  readonly only?: readonly string[] | undefined;
+}
+
+interface Word {
+  readonly tele?: string | undefined;
+  readonly exposure: number;
+  readonly chip?: string | undefined;
+}
+
+/** @throws UsageError for a word that names no exposure */
+function parseOnly(word: string): Word {
+  const match = /^(?:([a-z][a-z0-9]*)-)?0*(\d+)(?:-([a-z]))?$/.exec(word);
+  if (match === null) {
+    throw new UsageError(`expected --only to be EXPOSURE or EXPOSURE-CHIP, as 12 or 12-a, received "${word}"`);
+  }
+  const [, tele, exposure, chip] = match;
+  return { tele, exposure: Number(exposure), chip };
+}
+
+/** Whether a job is of an exposure (and chip), or joins it with others. */
+function isOf({ identity, exposures }: Job, { tele, exposure, chip }: Word): boolean {
+  if (tele !== undefined && tele !== identity.tele) return false;
+  if (chip !== undefined && identity.chip !== undefined && chip !== identity.chip) return false;
+  return identity.exposure === undefined
+    ? exposures.some((one) => one.exposure === exposure)
+    : identity.exposure === exposure;
+}
+
+/** Stages of a plan in the order of its jobs. */
+export function stagesOf({ jobs }: Pick<Plan, 'jobs'>): string[] {
+  return [...new Set(jobs.map(({ stage }) => stage))];
+}
+
+/** Ids of the jobs that a selection names. Throws UsageError for a stage or an exposure that there is not. */
+export function chosenJobs(plan: Plan, { from, to, only }: Selection): Set<string> {
+  const stages = stagesOf(plan);
+  const place = (option: string, stage: string | undefined, otherwise: number): number => {
+    if (stage === undefined) return otherwise;
+    const at = stages.indexOf(stage);
+    if (at >= 0) return at;
+    const near = didYouMean(stage, stages) || `; it has ${stages.join(', ')}`;
+    throw new UsageError(`the night has no stage "${stage}" (${option})${near}`);
+  };
+  const [first, last] = [place('--from', from, 0), place('--to', to, stages.length - 1)];
+  const words = only?.map(parseOnly);
+  const chosen = plan.jobs.filter((job) => {
+    const at = stages.indexOf(job.stage);
+    return at >= first && at <= last && (words === undefined || words.some((word) => isOf(job, word)));
+  });
+  if (chosen.length === 0) {
+    throw new UsageError(`no job of the night is meant: ${[from, to, ...(only ?? [])].filter(Boolean).join(', ')}`);
+  }
+  return new Set(chosen.map(({ id }) => id));
+}
+
+/** The chosen jobs and all that depend on them. */
+export function withDependents({ jobs }: Pick<Plan, 'jobs'>, chosen: ReadonlySet<string>): Set<string> {
+  const all = new Set(chosen);
+  for (const { id, needs } of jobs) if (needs.some(({ job }) => all.has(job))) all.add(id);
+  return all;
+}
+
+/** The plan of the chosen jobs and all that they need. */
+export function narrowed(plan: Plan, chosen: ReadonlySet<string>): Plan {
+  const kept = new Set(chosen);
+  for (const { id, needs } of plan.jobs.toReversed()) if (kept.has(id)) for (const { job } of needs) kept.add(job);
+  return { ...plan, jobs: plan.jobs.filter(({ id }) => kept.has(id)) };
+}
+
+/** Jobs that are needed and not done, and that the selection leaves to another run. */
+export function leftOut(plan: Plan, { from }: Selection): Map<string, Outcome> {
+  const stages = stagesOf(plan);
+  const first = from === undefined ? 0 : stages.indexOf(from);
+  const before = plan.jobs.filter(({ stage, state }) => stages.indexOf(stage) < first && state === 'todo');
+  return new Map(before.map((job) => [job.id, droppedUnbegun(job, `it is left out (--from ${from})`)]));
+}
