@@ -8,8 +8,9 @@
  * objects, with real numbers of reads, of which the night builds its calibrations; saturation and linearity are exact.
  *
  * Everything is counted in CPU seconds of the process of `rampline run`, user and system, of all its threads:
- *   JavaScript threads  a sampling profile of each (--cpu-prof). What hashes, encodes, checks and writes files is I/O; what
- *                       remains, with garbage collection and compiling, is orchestration.
+ *   JavaScript threads  a sampling profile of each (--cpu-prof). What reads, hashes, encodes, checks and writes files is
+ *                       I/O; the little that stages compute in TypeScript goes to the kernels; what remains, with garbage
+ *                       collection and compiling, is orchestration.
  *   native threads      the rest of the user time. Decode and kernels share it as the outcomes' timings say.
  *   system time         is I/O, although some of it is the first touch of memory.
  * A night of 90 exposures is extrapolated from the mean time of each kind; builds are taken by their number of inputs.
@@ -144,19 +145,24 @@ const after = childCpu();
 const cpu = { user: after.user - before.user, system: after.system - before.system };
 const total = cpu.user + cpu.system;
 
-/** Functions of JavaScript threads that are I/O: by file of the tree, or by what Node calls them. */
-const isIo = ({ url, functionName }) =>
-  /\/(store|fits)\//.test(url) ||
-  /internal\/crypto\/hash|internal\/fs\//.test(url) ||
-  /^(update|digest|writeBuffers|fsync|compare)$/.test(functionName);
-const js = { io: 0, rest: 0 };
+/** Node's own functions without a file that ask the system for files. */
+const FILE_CALL =
+  /^(read|write|open|close|stat|lstat|fstat|fsync|rename|unlink|link|mkdir|readdir|scandir|realpath|writeBuffers?|openFileHandle|statfs)$/;
+/** What a function of a JavaScript thread is part of. Garbage collection and compiling count as orchestration. */
+const partOf = ({ url, functionName }) => {
+  if (functionName === '(idle)') return undefined;
+  if (/\/js\/(store|fits)\/|^node:fs|^node:internal\/(fs|streams|crypto)\//.test(url)) return 'I/O';
+  if (url === '' && FILE_CALL.test(functionName)) return 'I/O';
+  if (/\/js\/(stages|calib|engine|night\/builders)\/|^node:zlib/.test(url)) return 'kernels';
+  return 'orchestration';
+};
+const js = { 'I/O': 0, kernels: 0, orchestration: 0 };
 for (const name of readdirSync(profiles)) {
   const { nodes, samples, timeDeltas } = JSON.parse(readFileSync(join(profiles, name), 'utf8'));
-  const frames = new Map(nodes.map(({ id, callFrame }) => [id, callFrame]));
+  const frames = new Map(nodes.map(({ id, callFrame }) => [id, partOf(callFrame)]));
   samples.forEach((id, i) => {
-    const frame = frames.get(id);
-    if (frame.functionName === '(idle)') return;
-    js[isIo(frame) ? 'io' : 'rest'] += timeDeltas[i] / 1e6;
+    const part = frames.get(id);
+    if (part !== undefined) js[part] += timeDeltas[i] / 1e6;
   });
 }
 rmSync(profiles, { recursive: true });
@@ -173,17 +179,20 @@ for (const name of readdirSync(logs)) {
   }
 }
 const timings = { decode: 0, kernels: 0 };
-const DECODE = /decode|store cube/;
+const DECODE = /^decode$|^store cube$/;
+const IO = /^read and hash$/;
 for (const { timings: steps = [] } of outcomes.values()) {
-  for (const { name, seconds } of steps) timings[DECODE.test(name) ? 'decode' : 'kernels'] += seconds;
+  for (const { name, seconds } of steps) {
+    if (!IO.test(name)) timings[DECODE.test(name) ? 'decode' : 'kernels'] += seconds;
+  }
 }
-const native = Math.max(0, cpu.user - js.io - js.rest);
+const native = Math.max(0, cpu.user - js['I/O'] - js.kernels - js.orchestration);
 const timed = timings.decode + timings.kernels || 1;
 const seconds = {
   decode: (native * timings.decode) / timed,
-  kernels: (native * timings.kernels) / timed,
-  'I/O': js.io + cpu.system,
-  orchestration: js.rest,
+  kernels: (native * timings.kernels) / timed + js.kernels,
+  'I/O': js['I/O'] + cpu.system,
+  orchestration: js.orchestration,
 };
 
 /** Core-seconds of the night's kinds: the process's time, shared as the wall times of the jobs say. */

@@ -59,6 +59,8 @@ export interface BuildOutcome {
   readonly grade?: Grade;
   readonly remarks?: readonly string[];
   readonly facts?: BuiltCalibration['facts'];
+  /** Seconds of each step, summed over threads; told once, with the first product of a detector. */
+  readonly timings?: readonly { readonly name: string; readonly seconds: number }[];
 }
 
 /**
@@ -340,12 +342,14 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
         const hdus: HduInput[] = [{ header }, ...one.hdus, dqTable(), provenance];
         await store.writeProduct(name, encodeFits(hdus), record);
         const { page } = await writeQa(store.pathOf(name), { limits: request.limits ?? {} });
-        const facts = {
-          ...one.facts,
-          page: basename(page),
-          ...(one.seconds && { time: sharesOf({ 'read and hash': hashing, ...one.seconds }) }),
-        };
-        outcomes.push({ kind, ...common, file: store.pathOf(name), status: 'done', grade, remarks, facts });
+        const seconds = one.seconds && { 'read and hash': hashing, ...one.seconds };
+        const facts = { ...one.facts, page: basename(page), ...(seconds && { time: sharesOf(seconds) }) };
+        // Products that were made in one go took that time together.
+        const timings =
+          seconds && kind === builder.kinds[0]
+            ? Object.entries(seconds).map(([step, time]) => ({ name: step, seconds: time }))
+            : [];
+        outcomes.push({ kind, ...common, file: store.pathOf(name), status: 'done', grade, remarks, facts, timings });
       }
     }
     before += inputs.length;

@@ -63,6 +63,7 @@ async function buildJob(task: Task, stage: NightStage, word: string, control: In
     status: built.every(({ status }) => status === 'skipped') ? 'skipped' : 'done',
     products: built.map(({ file }) => relative(task.output, file)),
     warnings: built.flatMap(({ remarks = [] }) => remarks),
+    timings: built.flatMap(({ timings = [] }) => timings),
     summary: Object.fromEntries(built.flatMap(({ kind, grade }) => (grade === undefined ? [] : [[kind, grade]]))),
   };
 }
