@@ -24,6 +24,7 @@ import { addCalibrations, explainFrames } from '../night/registry.js';
 import { type ExposureType, simulateIfMissing } from '../simulate/index.js';
 import { drawImage } from '../stages/qa/picture.js';
 import { openStore } from '../store/index.js';
+import { demoNight } from './demo_night.js';
 import { wholeNumber } from './options.js';
 import { bytesText, table } from './table.js';
 
@@ -32,6 +33,7 @@ interface DemoOptions {
   readonly reads: number;
   readonly tele: Telescope;
   readonly output: string;
+  readonly night: boolean;
 }
 
 const CHIPS: readonly Chip[] = ['a', 'b', 'c'];
@@ -441,11 +443,13 @@ const program = new Command('demo')
   .option('--rows <n>', 'rows of the detector: fewer are quicker', wholeNumber('--rows', 16, 2048), 2048)
   .option('--reads <n>', 'reads', wholeNumber('--reads', 6, 1000), 47)
   .addOption(new Option('--tele <tele>', 'telescope').choices(['apo', 'lco']).default('apo'))
-  .option('-o, --output <dir>', 'directory', 'demo-output');
+  .option('-o, --output <dir>', 'directory', 'demo-output')
+  .option('--night', 'a whole night instead: listed, planned, run, checked and reported', false);
 
 try {
   program.parse();
-  await demo(program.opts<DemoOptions>());
+  const options = program.opts<DemoOptions>();
+  await (options.night ? demoNight(options.output) : demo(options));
 } catch (error) {
   const known = asRamplineError(error);
   process.stderr.write(`demo: ${known.class} error: ${known.describe()}\n`);
