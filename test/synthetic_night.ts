@@ -63,7 +63,7 @@ export function syntheticNight(count: number, done = 1): SyntheticNight {
       plate: '',
       design: '12345',
       configuration: String(6000 + Math.floor(i / 8)),
-      field: kind === 'object' ? `field ${100 + Math.floor(i / 8)}` : '',
+      field: kind === 'object' ? String(100 + Math.floor(i / 8)) : '',
       cartridge: 'FPS',
       comment: number === 12 ? HOSTILE : '',
       sequence: 1,

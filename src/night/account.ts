@@ -63,7 +63,7 @@ const SETTINGS: readonly string[] = ['reads', 'readsUsed'];
 const NAMES: Readonly<Record<string, readonly [name: string, unit: string]>> = {
   level: ['rate', 'DN/read'],
   error: ['error of the rate', 'DN/read'],
-  chi2: ['chi2 per degree of freedom', ''],
+  chi2: ['reduced chi2', ''],
   zeroPoint: ['zero point', 'DN'],
 };
 /** A stage may put the unit into the name: 'width [pixel]'. */
@@ -302,6 +302,7 @@ function stagesOf(fates: ReadonlyMap<string, Fate>, depths: ReadonlyMap<string, 
       todo: number('todo'),
       seconds: sum(outcomes.map(({ seconds }) => seconds)),
       cpuSeconds: sum(outcomes.map(({ seconds, cpuSeconds }) => cpuSeconds ?? seconds)),
+      cpuKnown: outcomes.every(({ cpuSeconds, seconds }) => cpuSeconds !== undefined || seconds === 0),
       predictedCpuSeconds: sum(all.map(({ job }) => job.prediction.cpuSeconds)),
       peakBytes: peaks.length === 0 ? null : peaks.reduce((a, b) => Math.max(a, b)),
       predictedPeakBytes: all.map(({ job }) => job.prediction.peakBytes).reduce((a, b) => Math.max(a, b), 0),
@@ -512,14 +513,15 @@ function findingsOf(
       ),
       'findings',
     ),
-    ...grades.map(
-      ({ kind, chip, grade, name }): NightFinding => ({
+    ...[...groupsOf(grades, ({ kind, grade }) => `${kind} ${grade}`).values()].map((group): NightFinding => {
+      const [{ kind, grade }] = group;
+      return {
         level: grade === 'fail' ? 'fail' : 'warn',
-        text: `the night's own ${kind} of chip ${chip} has the grade ${grade}: ${name}`,
+        text: `the night's own ${kind} of chip ${group.map(({ chip }) => chip).join(', ')} has the grade ${grade}`,
         count: 1,
         exposures: [],
-      }),
-    ),
+      };
+    }),
     ...(missing.length === 0
       ? []
       : [{ level: 'warn', text: 'missing in the numbering', count: missing.length, exposures: missing } as const]),
@@ -565,8 +567,8 @@ function verdictOf(
   return { grade, sentence };
 }
 
-/** Wall time of the runs: from the first to the last event of each. */
-function runsOf(events: readonly NightEvent[]): { runs: number; wallSeconds: number } {
+/** What the runs took: wall time from the first to the last event of each, CPU time and memory as they say at their end. */
+function runsOf(events: readonly NightEvent[]) {
   const spans = new Map<string, [number, number]>();
   for (const { run, time } of events) {
     const at = Date.parse(time);
@@ -575,7 +577,17 @@ function runsOf(events: readonly NightEvent[]): { runs: number; wallSeconds: num
     if (span === undefined) spans.set(run, [at, at]);
     else spans.set(run, [Math.min(span[0], at), Math.max(span[1], at)]);
   }
-  return { runs: spans.size, wallSeconds: [...spans.values()].reduce((sum, [a, b]) => sum + (b - a) / 1000, 0) };
+  const ends = events.flatMap(({ event, about }) => (event === 'finish' ? (about ?? []) : []));
+  // That of a run of several telescopes cannot be told apart.
+  const own = ends.filter(({ request: { tele } }) => Array.isArray(tele) && tele.length === 1);
+  const cpu = own.flatMap(({ cpuSeconds }) => cpuSeconds ?? []);
+  return {
+    runs: spans.size,
+    wallSeconds: [...spans.values()].reduce((sum, [a, b]) => sum + (b - a) / 1000, 0),
+    /** Undefined where a run was killed before it could say it, or was of several telescopes. */
+    cpuSeconds: cpu.length < spans.size || cpu.length === 0 ? undefined : cpu.reduce((a, b) => a + b),
+    peaks: ends.flatMap(({ peakBytes }) => peakBytes ?? []),
+  };
 }
 
 /**
@@ -615,7 +627,12 @@ export function accountOf(plan: Plan, tele: string, facts: NightFacts): NightRep
   const stages = stagesOf(fates, depths);
   const findings = findingsOf(fates, flow, exposures, sorted);
   const outcomes = [...fates.values()].flatMap(({ outcome }) => outcome ?? []);
-  const cpuSeconds = stages.reduce((sum, stage) => sum + stage.cpuSeconds, 0);
+  const { runs, wallSeconds, ...ofRuns } = runsOf(events);
+  const ofJobs = stages.reduce((sum, stage) => sum + stage.cpuSeconds, 0);
+  // What jobs say is exact where they have a process each; else the runs know better.
+  const known = stages.every(({ cpuKnown }) => cpuKnown);
+  const cpuSeconds = known ? ofJobs : (ofRuns.cpuSeconds ?? ofJobs);
+  const cpuKnown = known || ofRuns.cpuSeconds !== undefined;
   const ran = new Set(
     [...fates.values()].flatMap(({ job, outcome }) =>
       outcome !== undefined && outcome.attempt > 0 ? (job.identity.exposure ?? []) : [],
@@ -623,7 +640,7 @@ export function accountOf(plan: Plan, tele: string, facts: NightFacts): NightRep
   );
   const frames = own.exposures.flatMap((one) => one.frames);
   const times = events.map(({ time }) => time);
-  const peaks = outcomes.flatMap(({ peakBytes }) => peakBytes ?? []);
+  const peaks = [...ofRuns.peaks, ...outcomes.flatMap(({ peakBytes }) => peakBytes ?? [])];
   return {
     schema: NIGHT_SCHEMA,
     instrument: plan.instrument,
@@ -644,7 +661,9 @@ export function accountOf(plan: Plan, tele: string, facts: NightFacts): NightRep
       bytes: frames.reduce((sum, { bytes }) => sum + bytes, 0),
       productBytes: [...facts.whole.values()].reduce((sum, { bytes }) => sum + bytes, 0),
       cpuSeconds,
-      ...runsOf(events),
+      cpuKnown,
+      runs,
+      wallSeconds,
       cpuSecondsPerExposure: ran.size === 0 ? null : cpuSeconds / ran.size,
       peakBytes: peaks.length === 0 ? null : peaks.reduce((a, b) => Math.max(a, b)),
       retries: stages.reduce((sum, { retries }) => sum + retries, 0),

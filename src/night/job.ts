@@ -145,6 +145,9 @@ export interface RunAbout {
   readonly counts?: Readonly<Record<JobState, number>> | undefined;
   /** Of 'finish'. */
   readonly exitCode?: number | undefined;
+  /** Of 'finish': CPU time of all its processes, and the most resident memory that they took together [bytes]. */
+  readonly cpuSeconds?: number | undefined;
+  readonly peakBytes?: number | undefined;
 }
 
 /**

@@ -35,6 +35,8 @@ export interface PlanRequest {
    * inputs are made has its key, or none: an input then counts as unchanged.
    */
   readonly hash?: 'needed' | 'all' | 'none' | undefined;
+  /** False: nothing is compared with what is there, and no raw file is opened; every job that can be done is to be done. */
+  readonly compare?: boolean | undefined;
   /** Hashes that outlive the process: the ledger's. */
   readonly memory?: HashMemory | undefined;
   readonly onProgress?: ((done: number, total: number, label: string) => void) | undefined;
@@ -194,7 +196,8 @@ class States {
       const more = waits.length > 1 ? ` and ${waits.length - 1} more` : '';
       return { state: 'todo', why: `it waits for ${waits[0]}${more}` };
     }
-    const { options } = this.#request;
+    const { options, compare = true } = this.#request;
+    if (!compare) return { state: 'todo', why: 'its inputs are there' };
     try {
       return await this.#compared(stage, { ...decision, output: this.#output, options });
     } catch (error) {

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { availableParallelism, hostname } from 'node:os';
 import { join, resolve } from 'node:path';
-import { mergeBadLists, readBadList, scanNight } from '../almanac/index.js';
+import { type Almanac, almanacName, mergeBadLists, readBadList, scanNight, writeAlmanac } from '../almanac/index.js';
 import { InputError, RetriableError } from '../core/errors.js';
 import type { Exposure } from '../core/exposure.js';
 import { processBirth } from '../core/process.js';
@@ -82,7 +82,10 @@ export function nightOptions(given: Partial<NightOptions> = {}): NightOptions {
   return { ...options, calib: options.calib.map((directory) => resolve(directory)) };
 }
 
-function aboutRun({ executor, about = {}, slices, tele, mjd, options }: NightRequest, { jobs }: Plan): RunAbout {
+function aboutRun(
+  { executor, about = {}, slices, tele, mjd, options, raw, bad = [] }: NightRequest,
+  { jobs }: Plan,
+): RunAbout {
   const counts = { done: 0, todo: 0, dropped: 0 };
   for (const { state } of jobs) counts[state] += 1;
   const request = {
@@ -91,6 +94,8 @@ function aboutRun({ executor, about = {}, slices, tele, mjd, options }: NightReq
     slices: slices ?? null,
     executor: executor.name,
     options: nightOptions(options),
+    raw: resolve(raw),
+    bad: bad.map((file) => resolve(file)),
     ...about,
   };
   return { host: hostname(), pid: process.pid, born: processBirth(), request, counts };
@@ -103,24 +108,32 @@ function runId(): string {
 }
 
 /**
- * All exposures of a night.
+ * What raw files a night has, one almanac for each telescope.
  * @throws InputError when there are none of a telescope; UsageError, StorageError
  */
-export async function nightExposures({
+async function nightAlmanacs({
   raw,
   tele,
   mjd,
   bad = [],
   signal,
-}: Pick<NightRequest, 'raw' | 'tele' | 'mjd' | 'bad' | 'signal'>): Promise<Exposure[]> {
+}: Pick<NightRequest, 'raw' | 'tele' | 'mjd' | 'bad' | 'signal'>): Promise<Almanac[]> {
   const lists = mergeBadLists(...bad.map((file) => readBadList(file)));
-  const exposures: Exposure[] = [];
+  const almanacs: Almanac[] = [];
   for (const one of tele) {
     const almanac = await scanNight(raw, { tele: one, mjd, instrument: NIGHT_INSTRUMENT, bad: lists, signal });
     if (almanac.exposures.length === 0) throw new InputError(`no raw file of ${one} ${mjd} is there`, { file: raw });
-    exposures.push(...absoluteExposures(almanac));
+    almanacs.push(almanac);
   }
-  return exposures;
+  return almanacs;
+}
+
+/**
+ * All exposures of a night.
+ * @throws InputError when there are none of a telescope; UsageError, StorageError
+ */
+export async function nightExposures(request: Parameters<typeof nightAlmanacs>[0]): Promise<Exposure[]> {
+  return (await nightAlmanacs(request)).flatMap(absoluteExposures);
 }
 
 /** Tells the caller something before there is a log. */
@@ -290,12 +303,15 @@ export async function runNight(request: NightRequest): Promise<NightRun> {
   const run = runId();
   const threads = request.threads ?? 1;
   const { executor, tele, mjd, signal } = request;
-  const exposures = await nightExposures(request);
+  const almanacs = await nightAlmanacs(request);
+  const exposures = almanacs.flatMap(absoluteExposures);
   const store = await openStore(output);
   const locks = await lockSlices(output, request, lockedSlices(request.slices, exposures), run);
   const log = new NightLog(store);
   let ledger: Ledger | undefined;
   try {
+    // What was listed stays with what is made of it: the page and the final pass need no raw files to know the night.
+    for (const almanac of almanacs) await writeAlmanac(store, almanacName(almanac.tele, almanac.mjd), almanac);
     const slices = request.slices ?? [...chipsOf(exposures), JOIN];
     await waitForSubmissions(
       { output, tele, mjd, slices },
@@ -342,7 +358,8 @@ export async function runNight(request: NightRequest): Promise<NightRun> {
     const { outcomes, stopped, hung, left, peakBytes } = execution;
     const interrupted = signal?.aborted === true ? request.signalCode?.() : undefined;
     const exitCode = interrupted ?? stopped?.exitCode ?? exitCodeOf(failuresOf(plan, outcomes));
-    telling.tell({ event: 'finish', about: { ...about, exitCode } }, ...nightLogs);
+    const cpuSeconds = cpuSecondsSince(cpu);
+    telling.tell({ event: 'finish', about: { ...about, exitCode, cpuSeconds, peakBytes } }, ...nightLogs);
     await log.flush();
     const settled = new Set(outcomes.map(({ job }) => job));
     return {
@@ -354,7 +371,7 @@ export async function runNight(request: NightRequest): Promise<NightRun> {
       hung,
       left,
       seconds: (performance.now() - began) / 1000,
-      cpuSeconds: cpuSecondsSince(cpu),
+      cpuSeconds,
       peakBytes,
       memoryBytes: limits.memoryBytes,
       exitCode,

@@ -9,6 +9,7 @@ import { defineDoctor } from './doctor.js';
 import { defineInspect } from './inspect.js';
 import { defineKernels } from './kernels.js';
 import { defineCalibrate, defineRamp } from './ramp.js';
+import { defineReport } from './report.js';
 import { defineRun } from './run.js';
 import { defineRunChunk } from './run_chunk.js';
 import { defineSimulate } from './simulate.js';
@@ -24,6 +25,7 @@ export function defineVerbs(program: Command, define: Define): void {
   defineRun(program, define);
   defineInspect(program, define);
   defineView(program, define);
+  defineReport(program, define);
   defineRunChunk(program, define);
   defineVerify(program, define);
   defineDiff(program, define);

@@ -37,6 +37,8 @@ export interface NightStage {
   /** Wall and CPU seconds of all its jobs, as the newest run that did each says. */
   readonly seconds: number;
   readonly cpuSeconds: number;
+  /** False: some jobs could not tell their CPU time, and their wall time is in the sum instead. */
+  readonly cpuKnown: boolean;
   readonly predictedCpuSeconds: number;
   /** Largest over its jobs [bytes]; null where no job said it. */
   readonly peakBytes: number | null;
@@ -177,6 +179,8 @@ export interface NightReport {
     readonly bytes: number;
     readonly productBytes: number;
     readonly cpuSeconds: number;
+    /** False: neither jobs nor runs could tell it, and the wall time of the jobs stands for it. */
+    readonly cpuKnown: boolean;
     /** From the first event to the last, of each run, added. */
     readonly wallSeconds: number;
     /** Of all chips of an exposure, mean of those with a job that ran; null where none did. */

@@ -36,12 +36,12 @@ nav{display:flex;flex-wrap:wrap;gap:.2em 1em;font-size:.9rem;margin:.6em 0}a{col
 .findings{list-style:none;padding:0}.findings li{margin:.35em 0;display:grid;grid-template-columns:4.2em 1fr;gap:.6em}.findings .badge{justify-self:start;align-self:start}
 svg.flow{max-width:600px}svg .band{opacity:.5}svg .drop{fill:none;stroke:var(--fail);opacity:.75}svg .node{fill:currentColor}svg .lead{stroke:currentColor;opacity:.5;stroke-width:1}svg .name{font-weight:600}svg .halo{paint-order:stroke;stroke:var(--panel);stroke-width:3px;stroke-linejoin:round}
 .kinds{display:flex;flex-wrap:wrap;gap:.1em 1em;font-size:.9rem;padding:0;list-style:none}
-.exposures img,.none{image-rendering:pixelated;background:var(--panel);border-radius:3px;display:block}.none{width:72px;height:24px}
-.exposures img{max-width:100%;height:auto}.percents,.shape{font-size:.86em;line-height:1.3;color:var(--soft)}.percents{min-width:11em}.shape{max-width:6.5em}.exposures td:first-child{font-weight:600;font-variant-numeric:tabular-nums}.exposures .links a{margin-right:.6em;white-space:nowrap}.exposures tr.missing td{color:var(--soft)}
+.exposures img,.none{background:var(--panel);border-radius:2px;display:block}.none{width:72px;height:24px}
+.percents,.shape{font-size:.86em;line-height:1.3;color:var(--soft)}.percents{min-width:11em}.shape{max-width:6.5em}.exposures td:first-child{font-weight:600;font-variant-numeric:tabular-nums}.exposures .links a{margin-right:.6em;white-space:nowrap}.exposures tr.missing td{color:var(--soft)}
 .exposures tr:target{outline:2px solid var(--warn);outline-offset:-2px}
 .filter{margin:.4em 0;font-size:.92rem}.filter label{margin-right:1em}section:has(#only-look:checked) tr.fine{display:none}
-.bars{display:grid;grid-template-columns:max-content 1fr max-content;gap:.15em .7em;align-items:center;font-size:.9rem}.bars .track{height:.8em;background:var(--panel);border-radius:2px;overflow:hidden}.bars .track i{display:block;height:100%;background:#2a7fd4}.bars .track i.predicted{background:var(--soft);opacity:.5}.bars .v{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.bars .track,.swatch,.exposures img{print-color-adjust:exact;-webkit-print-color-adjust:exact}
-@media(max-width:640px){.exposures thead{display:none}.exposures tr{display:grid;grid-template-columns:96px 1fr;gap:.1em .7em;padding:.5em 0;border-bottom:1px solid var(--line)}.exposures td,.exposures td.n{border:0;padding:0;grid-column:2;text-align:left;white-space:normal}.exposures td:empty{display:none}.shape{max-width:none}.exposures td:first-child{grid-column:1;grid-row:1}.exposures td:nth-child(2){grid-column:1;grid-row:2/8}.bars{grid-template-columns:minmax(5em,max-content) 1fr max-content}.bars span:first-child{overflow-wrap:anywhere}}
+.bars{display:grid;grid-template-columns:fit-content(46%) minmax(4em,1fr) max-content;gap:.15em .7em;align-items:center;font-size:.9rem}.bars span{overflow-wrap:anywhere}.bars .track{height:.8em;background:var(--panel);border-radius:2px;overflow:hidden}.bars .track i{display:block;height:100%;background:#2a7fd4}.bars .track i.predicted{background:var(--soft);opacity:.5}.bars .v{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.bars .track,.swatch,.exposures img{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+@media(max-width:640px){.exposures thead{display:none}.exposures tr{display:grid;grid-template-columns:96px 1fr;gap:.1em .7em;padding:.5em 0;border-bottom:1px solid var(--line)}.exposures td,.exposures td.n{border:0;padding:0;grid-column:2;text-align:left;white-space:normal}.exposures td:empty{display:none}.shape{max-width:none}.exposures td:first-child{grid-column:1;grid-row:1}.exposures td:nth-child(2){grid-column:1;grid-row:2/8}}
 @media print{nav,.filter{display:none}details::details-content{content-visibility:visible;display:block;height:auto}svg.flow{max-width:420px}.exposures td{padding-top:.15em;padding-bottom:.15em}a{text-decoration:none}}
 `;
 
@@ -124,7 +124,7 @@ function headSection(report: NightReport): string {
     const each = totals.cpuSecondsPerExposure;
     facts.push([
       'cost',
-      `${timeText(totals.cpuSeconds)} of CPU${each === null ? '' : `, ${timeText(each)} for an exposure`}`,
+      `${timeText(totals.cpuSeconds)} of ${totals.cpuKnown ? 'CPU' : 'work by the clock'}${each === null ? '' : `, ${timeText(each)} for an exposure`}`,
     ]);
   }
   const list = facts.map(([label, value]) => `<dt>${label}</dt><dd>${text(value)}</dd>`).join('');
@@ -195,15 +195,18 @@ function exposureRow(one: NightExposure, thumb: Thumbnail | undefined): string {
     .map((part) => `<span class="bit">${part}</span>`)
     .join(' ');
   const reason = light === null || light.verdict === 'ok' || one.what.includes(light.reason) ? '' : light.reason;
-  const told = [reason, one.what, one.field, one.comment].filter((part) => part !== '').map(text);
+  const field = one.field === '' ? '' : `field ${one.field}`;
+  const told = [reason, one.what, field, one.comment].filter((part) => part !== '').map(text);
   const warned =
     one.warnings > 0
       ? [`<span class="warn">${one.warnings} ${one.warnings === 1 ? 'warning' : 'warnings'}</span>`]
       : [];
-  const percents = Object.entries(one.percent).map(
-    ([name, value]) =>
-      `<span class="bit">${text(name)} ${value > 0 && value < 0.01 ? '&lt;0.01' : Number(value.toPrecision(2))} %</span>`,
-  );
+  const percents = Object.entries(one.percent)
+    .filter(([, value]) => value > 0)
+    .map(
+      ([name, value]) =>
+        `<span class="bit">${text(name)} ${value < 0.01 ? '&lt;0.01' : Number(value.toPrecision(2))} %</span>`,
+    );
   const stages = [...new Set(one.products.map(({ stage }) => stage))];
   const links = stages.map((stage) => {
     const files = one.products.filter((product) => product.stage === stage);
@@ -232,7 +235,7 @@ function exposureSection(report: NightReport, thumbs: ReadonlyMap<number, Thumbn
 function calibrationSection({ calibrations, chips, output }: NightReport): string {
   if (calibrations.length === 0) return '<p>No product names a calibration.</p>';
   const row = (one: NightCalibration): Cell[] => [
-    cell(text(one.kind)),
+    cell(`<span class="bit">${text(one.kind)}</span>`),
     cell(
       `${link(one.built ? `../../calib/${one.name}` : '', one.name)}${one.built ? ` ${mark('this night', 'other')}` : ''}${one.grade === '' ? '' : ` ${badge(one.grade)}`}${one.qa === '' ? '' : ` ${link(one.qa, 'QA page')}`}<br><span class="number">${text(one.sha256.slice(0, 16))}</span>`,
     ),
@@ -312,7 +315,8 @@ function bars(rows: readonly Bar[]): string {
 function costSection({ stages, totals }: NightReport): string {
   const ran = stages.filter(({ cpuSeconds, seconds }) => cpuSeconds + seconds > 0);
   if (ran.length === 0) return '<p>No job has said what it took.</p>';
-  const share = (seconds: number) => ` (${((100 * seconds) / Math.max(totals.cpuSeconds, 1e-9)).toFixed(0)} %)`;
+  const all = ran.reduce((sum, { cpuSeconds }) => sum + cpuSeconds, 0);
+  const share = (seconds: number) => ` (${((100 * seconds) / Math.max(all, 1e-9)).toFixed(0)} %)`;
   const byStage = bars(
     ran.map(({ name, cpuSeconds }) => ({
       label: name,
@@ -330,19 +334,18 @@ function costSection({ stages, totals }: NightReport): string {
       ];
       return `<div><h3>Steps of ${text(name)}</h3>${bars(shown.map((step) => ({ label: step.name, value: step.seconds, shown: timeText(step.seconds) })))}</div>`;
     });
-  const peak = (stage: NightStage) => [
+  const peak = ({ name, peakBytes, predictedPeakBytes }: NightStage) => [
+    ...(peakBytes === null ? [] : [{ label: `${name}, measured`, value: peakBytes, shown: bytesText(peakBytes) }]),
     {
-      label: `${stage.name}, measured`,
-      value: stage.peakBytes ?? 0,
-      shown: stage.peakBytes === null ? '–' : bytesText(stage.peakBytes),
-    },
-    {
-      label: `${stage.name}, predicted`,
-      value: stage.predictedPeakBytes,
-      shown: bytesText(stage.predictedPeakBytes),
+      label: `${name}, predicted`,
+      value: predictedPeakBytes,
+      shown: bytesText(predictedPeakBytes),
       kind: 'predicted',
     },
   ];
+  const wall = ran.some(({ cpuKnown }) => !cpuKnown)
+    ? '<p class="soft">Of a job that shared its process with others the CPU time is not known: its wall time stands for it, and its memory is not told.</p>'
+    : '';
   const table = tableOf(
     [cell('stage'), ...['jobs', 'done', 'dropped', 'failed', 'to do', 'again', 'CPU', 'predicted'].map(right)],
     stages.map((stage) => [
@@ -354,7 +357,7 @@ function costSection({ stages, totals }: NightReport): string {
       right(timeText(stage.predictedCpuSeconds)),
     ]),
   );
-  return `${table}<div class="figures"><div><h3>CPU by stage</h3>${byStage}</div><div><h3>Peak memory of a process</h3>${bars(ran.flatMap(peak))}<p class="soft">Measured: resident memory of the whole process, largest over the jobs. Predicted: of the largest job, beyond that of an idle worker.</p></div>${steps.join('')}</div>`;
+  return `${table}${wall}<div class="figures"><div><h3>CPU by stage</h3>${byStage}</div><div><h3>Peak memory of a process</h3>${bars(ran.flatMap(peak))}${totals.peakBytes === null ? '' : `<p>At most ${bytesText(totals.peakBytes)} for all processes of a run together.</p>`}<p class="soft">Measured: resident memory of the whole process, largest over the jobs. Predicted: that of the largest job, beyond that of an idle worker.</p></div>${steps.join('')}</div>`;
 }
 
 function warningSection({ warnings, output, tele, mjd }: NightReport): string {
