@@ -93,13 +93,17 @@ export async function withFibreMaps(almanac: Almanac, path: string): Promise<Alm
   }
   const fibreMaps: FibreMap[] = [];
   const findings: Finding[] = [];
+  const tell = (text: string): void => {
+    findings.push({ severity: 'warning', what: 'fibres', exposure: 0, chip: '', text });
+  };
+  if (keys.length === 0) {
+    await readFibreMap(path, { key: '', tele, mjd }); // a file that cannot be read is told even so
+    tell(`no header names a configuration or plate, so that no fibre map of ${ascii(basename(path))} is taken`);
+  }
   for (const key of keys) {
     const map = await readFibreMap(path, { key, tele, mjd });
     if (map !== undefined) fibreMaps.push(map);
-    else {
-      const text = `${ascii(basename(path))} has no fibre map of configuration or plate ${key}`;
-      findings.push({ severity: 'warning', what: 'fibres', exposure: 0, chip: '', text });
-    }
+    else tell(`${ascii(basename(path))} has no fibre map of configuration or plate ${key}`);
   }
   return { ...almanac, fibreMaps, findings: [...almanac.findings, ...findings] };
 }
@@ -244,11 +248,14 @@ async function fromHdf5(path: string, { key, tele, mjd }: FibreRequest): Promise
     }
   } catch (cause) {
     if (cause instanceof InputError) throw cause;
-    throw new InputError(`the HDF5 file is damaged: ${ascii(String((cause as Error).message)).slice(0, 200)}`, {
-      file: path,
-      cause,
-    });
+    throw new InputError(`the HDF5 file is damaged: ${hdf5Reason((cause as Error).message)}`, { file: path, cause });
   }
+}
+
+/** The innermost line of the library's error stack, which says what was met. */
+function hdf5Reason(stack: string): string {
+  const reasons = [...stack.matchAll(/ in \w+\(\): (.+)/g)];
+  return ascii(reasons.at(-1)?.[1] ?? stack).slice(0, 200);
 }
 
 function checkSignature(path: string): void {

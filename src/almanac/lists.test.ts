@@ -317,6 +317,13 @@ describe('a fibre map', () => {
     await expect(withFibreMaps(night, csv)).rejects.toThrow('and the night has 2: 5001, 5002');
     const none = { ...night, exposures: night.exposures.slice(0, 2) };
     expect((await withFibreMaps(none, csv)).fibreMaps).toMatchObject([{ key: '', fibres: EXPECTED }]);
+    const unnamed = await withFibreMaps(none, path);
+    expect(unnamed.fibreMaps).toEqual([]);
+    expect(unnamed.findings.at(-1)!.text).toBe(
+      'no header names a configuration or plate, so that no fibre map of partly.h5 is taken',
+    );
+    writeFileSync(path, 'no HDF5');
+    await expect(withFibreMaps(none, path)).rejects.toThrow('it is no HDF5 file');
   });
 
   it.each([
