@@ -70,6 +70,12 @@ export interface AttemptRow {
   readonly failureMessage: string | null;
 }
 
+export interface Rows {
+  readonly runs: readonly RunRow[];
+  readonly jobs: readonly JobRow[];
+  readonly attempts: readonly AttemptRow[];
+}
+
 /** What one event changed. */
 export interface Change {
   readonly run?: RunRow | undefined;
@@ -152,6 +158,23 @@ export class Fold {
 
   constructor({ strict }: FoldOptions) {
     this.#strict = strict;
+  }
+
+  /** Begins with rows that are known. */
+  take({ runs, jobs, attempts }: Rows): void {
+    for (const run of runs) this.runs.set(run.id, run);
+    for (const job of jobs) this.jobs.set(job.id, job);
+    for (const attempt of attempts) this.attempts.set(attemptKey(attempt), attempt);
+  }
+
+  /** Sorted: runs by their begin, jobs by id, attempts by run, job and number. */
+  rows(): Rows {
+    const order = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+    return {
+      runs: [...this.runs.values()].sort((a, b) => order(a.begun, b.begun) || order(a.id, b.id)),
+      jobs: [...this.jobs.values()].sort((a, b) => order(a.id, b.id)),
+      attempts: [...this.attempts.values()].sort((a, b) => order(a.run, b.run) || order(a.job, b.job) || a.n - b.n),
+    };
   }
 
   /**

@@ -14,8 +14,8 @@
  */
 export { processBirth, processState } from '../core/process.js';
 export type { JobStatus, LedgerAbout, LedgerEvent, LedgerFailure, LedgerOutcome } from './events.js';
-export { type AttemptRow, type JobRow, type RunRow, stageOfJobId } from './fold.js';
-export { Ledger, type LedgerContent, type NightSelection } from './ledger.js';
+export { type AttemptRow, type JobRow, type Rows, type RunRow, stageOfJobId } from './fold.js';
+export { Ledger, type NightSelection } from './ledger.js';
 export {
   type LedgerPlace,
   type LedgerReading,
@@ -23,6 +23,5 @@ export {
   readLedger,
   rebuildLedger,
   SQLITE_NAME,
-  STATE_FOLDER,
 } from './open.js';
-export { type JobOfProduct, jobOfProduct, type TreeLedger } from './tree.js';
+export { type JobOfProduct, jobOfProduct, STATE_FOLDER, type TreeLedger } from './tree.js';

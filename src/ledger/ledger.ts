@@ -4,7 +4,7 @@ import { BugError, type RamplineError, RetriableError } from '../core/errors.js'
 import { type Connection, type Kysely, loadKysely } from '../database/index.js';
 import type { FileHash, HashMemory } from '../store/index.js';
 import type { LedgerEvent } from './events.js';
-import { type AttemptRow, Fold, type JobRow, type RunRow } from './fold.js';
+import { type AttemptRow, Fold, type JobRow, type Rows, type RunRow } from './fold.js';
 import { fromAttempt, fromJob, fromRun, type Tables, toAttempt, toJob, toRun } from './tables.js';
 
 /** Rows of one statement: 25 columns each, and SQLite takes 32766 values (SQLITE_MAX_VARIABLE_NUMBER). */
@@ -21,14 +21,6 @@ const CLOSE_MS = 10_000;
 export interface NightSelection {
   readonly tele?: readonly string[] | undefined;
   readonly mjd?: number | undefined;
-}
-
-export interface LedgerContent {
-  /** In the order in which they began. */
-  readonly runs: readonly RunRow[];
-  /** By id. */
-  readonly jobs: readonly JobRow[];
-  readonly attempts: readonly AttemptRow[];
 }
 
 /** Nothing of it may be used by another thread than the one that opened it. */
@@ -145,13 +137,10 @@ export class Ledger {
   }
 
   /** What is in the ledger, with what waits to be written. */
-  async read({ tele, mjd }: NightSelection = {}): Promise<LedgerContent> {
+  async read({ tele, mjd }: NightSelection = {}): Promise<Rows> {
     assertMainThread();
     const connection = this.#connection;
-    if (connection === undefined) {
-      const { runs, jobs, attempts } = this.#fold;
-      return { runs: [...runs.values()], jobs: byId([...jobs.values()]), attempts: [...attempts.values()] };
-    }
+    if (connection === undefined) return this.#fold.rows();
     await this.flush();
     return readContent(connection, this.#output, { tele, mjd });
   }
@@ -203,8 +192,6 @@ function forget<T>(map: Map<string, T>, key: string, value: T): void {
   if (map.get(key) === value) map.delete(key);
 }
 
-const byId = (jobs: readonly JobRow[]): JobRow[] => [...jobs].sort((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0));
-
 type Backend = Connection<Tables>['backend'];
 type Files = ReadonlyMap<string, FileHash & { readonly identity: string }>;
 
@@ -219,7 +206,7 @@ export async function writeRows(
   db: Kysely<Tables>,
   backend: Backend,
   output: string,
-  { runs, jobs, attempts }: LedgerContent,
+  { runs, jobs, attempts }: Rows,
   { files = new Map(), taken = 'replace' }: WriteOptions = {},
 ): Promise<void> {
   const write = (table: keyof Tables, keys: readonly string[], rows: readonly Readonly<Record<string, unknown>>[]) =>
@@ -280,21 +267,17 @@ export async function readContent(
   connection: Connection<Tables>,
   output: string,
   { tele, mjd }: NightSelection,
-): Promise<LedgerContent> {
+): Promise<Rows> {
   return connection.run('read the ledger', async (db) => {
     let chosen = db.selectFrom('job').selectAll().where('output', '=', output);
     if (mjd !== undefined) chosen = chosen.where('mjd', '=', mjd);
     if (tele !== undefined) chosen = chosen.where('tele', 'in', tele);
-    const jobs = byId((await chosen.execute()).map(toJob));
-    const runs = await db.selectFrom('run').selectAll().where('output', '=', output).orderBy('begun').execute();
-    const attempts = await db
-      .selectFrom('attempt')
-      .selectAll()
-      .where('output', '=', output)
-      .orderBy('run')
-      .orderBy('job')
-      .orderBy('n')
-      .execute();
-    return { runs: runs.map(toRun), jobs, attempts: attempts.map(toAttempt) };
+    const jobs = (await chosen.execute()).map(toJob);
+    const runs = (await db.selectFrom('run').selectAll().where('output', '=', output).execute()).map(toRun);
+    const attempts = await db.selectFrom('attempt').selectAll().where('output', '=', output).execute();
+    const fold = new Fold({ strict: false });
+    fold.take({ runs, jobs, attempts: attempts.map(toAttempt) });
+    // Sorted here: databases differ in how they sort text.
+    return fold.rows();
   });
 }

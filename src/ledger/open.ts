@@ -5,12 +5,11 @@ import { RetriableError, StorageError, UsageError } from '../core/errors.js';
 import { processState } from '../core/process.js';
 import { type Connection, type FileSystemType, isDatabaseUrl, openDatabase, publicUrl } from '../database/index.js';
 import { openStore } from '../store/index.js';
-import { assertMainThread, Ledger, type LedgerContent, type NightSelection, readContent, writeRows } from './ledger.js';
-
+import { Fold, type JobRow, type Rows } from './fold.js';
+import { assertMainThread, Ledger, type NightSelection, readContent, writeRows } from './ledger.js';
 import { LAYOUT, type Tables } from './tables.js';
-import { type JobOfProduct, ledgerOfTree, type TreeLedger } from './tree.js';
+import { type JobOfProduct, ledgerOfTree, STATE_FOLDER, type TreeLedger, takeNews } from './tree.js';
 
-export const STATE_FOLDER = 'state';
 export const SQLITE_NAME = 'ledger.sqlite';
 const POINTER_NAME = 'ledger.json';
 const POINTER_SCHEMA = 'ledger/1';
@@ -117,7 +116,7 @@ export async function openLedger(place: LedgerPlace): Promise<Ledger> {
 }
 
 /** What a ledger says, and where that was read. */
-export interface LedgerReading extends LedgerContent {
+export interface LedgerReading extends Rows {
   readonly source: 'sqlite' | 'postgresql' | 'products and logs';
   /** Why the ledger itself could not be asked. */
   readonly because?: string | undefined;
@@ -136,7 +135,8 @@ export async function readLedger(place: LedgerPlace, nights: NightSelection = {}
     if (opened !== undefined && !opened.isNew) {
       const { connection, word } = opened;
       try {
-        return { source: connection.backend, ...(await readContent(connection, word, nights)) };
+        const content = await readContent(connection, word, nights);
+        return { source: connection.backend, ...withNews(content, place.output, nights) };
       } finally {
         await connection.close();
       }
@@ -147,10 +147,21 @@ export async function readLedger(place: LedgerPlace, nights: NightSelection = {}
     if (error instanceof UsageError) throw error;
     because = (error as Error).message;
   }
-  const { tele, mjd } = nights;
-  const { runs, jobs, attempts } = await ledgerOfTree(place.output, place.jobOf ?? (() => undefined));
-  const chosen = jobs.filter((job) => (mjd === undefined || job.mjd === mjd) && (tele?.includes(job.tele) ?? true));
-  return { source: 'products and logs', because, runs, jobs: chosen, attempts };
+  const content = await ledgerOfTree(place.output, place.jobOf ?? (() => undefined));
+  const jobs = content.jobs.filter((job) => isOf(job, nights));
+  return { source: 'products and logs', because, runs: content.runs, jobs, attempts: content.attempts };
+}
+
+const isOf = (job: JobRow, { tele, mjd }: NightSelection): boolean =>
+  (mjd === undefined || job.mjd === mjd) && (tele?.includes(job.tele) ?? true);
+
+/** With what runs elsewhere wrote, which nobody has recorded yet. */
+function withNews(content: Rows, output: string, nights: NightSelection): Rows {
+  const fold = new Fold({ strict: false });
+  fold.take(content);
+  takeNews(fold, output);
+  const rows = fold.rows();
+  return { ...rows, jobs: rows.jobs.filter((job) => isOf(job, nights)) };
 }
 
 /**

@@ -1,11 +1,10 @@
 /** The ledger as the product tree tells it: logs first, then manifests of what no log speaks of. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { StorageError } from '../core/errors.js';
+import { BugError, StorageError } from '../core/errors.js';
 import { listTree, readManifest } from '../store/index.js';
 import type { LedgerEvent } from './events.js';
-import { Fold, parseJobId } from './fold.js';
-import type { LedgerContent } from './ledger.js';
+import { Fold, parseJobId, type Rows } from './fold.js';
 
 /** Job of a product by its name; undefined for what is no product of a job. */
 export type JobOfProduct = (name: string) => { readonly id: string; readonly stage: string } | undefined;
@@ -23,14 +22,58 @@ export function jobOfProduct(stages: Readonly<Record<string, string>>): JobOfPro
   };
 }
 
-export interface TreeLedger extends LedgerContent {
-  /** Lines of logs that could not be read: the last one of a killed writer. */
-  readonly unreadable: readonly { readonly file: string; readonly line: number }[];
+/** Of an output directory: locks, the ledger, submissions. */
+export const STATE_FOLDER = 'state';
+
+export interface TreeLedger extends Rows {
+  readonly unreadable: readonly UnreadableLine[];
 }
 
 function isEvent(value: unknown): value is LedgerEvent {
   const { time, run, event } = (value ?? {}) as Record<string, unknown>;
   return typeof time === 'string' && typeof run === 'string' && typeof event === 'string';
+}
+
+/** A line of a log that could not be read: the last one of a killed writer. */
+export interface UnreadableLine {
+  readonly file: string;
+  readonly line: number;
+}
+
+/** Events of a file, in its order. */
+function* eventsOf(file: string, unreadable: UnreadableLine[]): Generator<LedgerEvent> {
+  for (const [i, text] of lines(file).entries()) {
+    if (text === '') continue;
+    try {
+      const event: unknown = JSON.parse(text);
+      if (!isEvent(event)) throw new SyntaxError('no event');
+      yield event;
+    } catch {
+      unreadable.push({ file, line: i + 1 });
+    }
+  }
+}
+
+/**
+ * Takes in what runs elsewhere wrote below OUTPUT/state, where it is newer than what is known: nobody may have waited for them
+ * to hand it on.
+ */
+export function takeNews(fold: Fold, output: string, unreadable: UnreadableLine[] = []): void {
+  for (const file of logFiles(join(output, STATE_FOLDER), /\bevents[^/]*\.jsonl$/)) {
+    for (const event of eventsOf(file, unreadable)) {
+      const known = fold.jobs.get(event.job ?? '');
+      if (event.job !== undefined && (known === undefined || event.time > known.updated)) apply(fold, event);
+    }
+  }
+}
+
+/** An event of a job whose id is none is not this program's: it is passed over. */
+function apply(fold: Fold, event: LedgerEvent): void {
+  try {
+    fold.apply(event);
+  } catch (error) {
+    if (!(error instanceof BugError)) throw error;
+  }
 }
 
 /**
@@ -39,20 +82,12 @@ function isEvent(value: unknown): value is LedgerEvent {
  */
 export async function ledgerOfTree(output: string, job: JobOfProduct): Promise<TreeLedger> {
   const fold = new Fold({ strict: false });
-  const unreadable: { file: string; line: number }[] = [];
+  const unreadable: UnreadableLine[] = [];
   // A job's lines are all in one file, and so are a run's: the files need no common order.
-  for (const file of logFiles(join(output, 'log'))) {
-    for (const [i, text] of lines(file).entries()) {
-      if (text === '') continue;
-      try {
-        const event: unknown = JSON.parse(text);
-        if (!isEvent(event)) throw new Error('no event');
-        fold.apply(event);
-      } catch {
-        unreadable.push({ file, line: i + 1 });
-      }
-    }
+  for (const file of logFiles(join(output, 'log'), /\.jsonl$/)) {
+    for (const event of eventsOf(file, unreadable)) apply(fold, event);
   }
+  takeNews(fold, output, unreadable);
   for (const { name, path, kind } of existsSync(output) ? await listTree(output) : []) {
     const made = kind === 'file' ? job(name) : undefined;
     if (made === undefined) continue;
@@ -81,20 +116,14 @@ export async function ledgerOfTree(output: string, job: JobOfProduct): Promise<T
       products,
     });
   }
-  const order = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
-  return {
-    runs: [...fold.runs.values()].sort((a, b) => order(a.begun, b.begun)),
-    jobs: [...fold.jobs.values()].sort((a, b) => order(a.id, b.id)),
-    attempts: [...fold.attempts.values()].sort((a, b) => order(a.run, b.run) || order(a.job, b.job) || a.n - b.n),
-    unreadable,
-  };
+  return { ...fold.rows(), unreadable };
 }
 
-function logFiles(directory: string): string[] {
+function logFiles(directory: string, named: RegExp): string[] {
   if (!existsSync(directory)) return [];
   try {
     return (readdirSync(directory, { recursive: true }) as string[])
-      .filter((name) => name.endsWith('.jsonl'))
+      .filter((name) => named.test(name))
       .sort()
       .map((name) => join(directory, name));
   } catch (cause) {

@@ -32,8 +32,8 @@
 
 export type { FileHash, HashMemory, ReadOnce } from './hash.js';
 export { hashFile, knownHash, readHashed } from './hash.js';
-export type { LockHolder } from './lock.js';
-export { awaitLock, Lock, takeLock } from './lock.js';
+export type { HeldLock, LockHolder } from './lock.js';
+export { awaitLock, Lock, listLocks, takeLock } from './lock.js';
 export type { JsonValue, ManifestEntry, ProductRecord, Source } from './manifest.js';
 export { canonicalJson, productKey } from './manifest.js';
 export { checkName } from './names.js';

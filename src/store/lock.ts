@@ -4,7 +4,7 @@
  * process is gone, and one of another host whose heart has not beaten for a while.
  */
 import { randomBytes } from 'node:crypto';
-import { readFile, utimes } from 'node:fs/promises';
+import { readdir, readFile, utimes } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { StorageError } from '../core/errors.js';
@@ -183,4 +183,29 @@ async function remove(path: string): Promise<void> {
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT') throw storageFailure(error, 'remove the lock', path);
   }
+}
+
+/** A lock that lies in a directory. */
+export interface HeldLock extends LockHolder {
+  /** Name of its file. */
+  readonly name: string;
+  /** Whether its holder works; a lock that does not count is taken over by the next who asks. */
+  readonly counts: boolean;
+}
+
+/**
+ * The locks of a directory, by name; none where there is no such directory.
+ * @throws StorageError
+ */
+export async function listLocks(directory: string): Promise<HeldLock[]> {
+  const locks: HeldLock[] = [];
+  const names = await readdir(directory).catch((error) => {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw storageFailure(error, 'list the directory', directory);
+  });
+  for (const name of names.filter((one) => one.endsWith('.lock')).sort()) {
+    const found = await readHolder(join(directory, name));
+    if (found !== undefined) locks.push({ ...found.holder, name, counts: !isDead(found) });
+  }
+  return locks;
 }

@@ -13,11 +13,11 @@ import { Fold } from '../../src/ledger/fold.js';
 import {
   type JobRow,
   jobOfProduct,
-  type LedgerContent,
   type LedgerEvent,
   openLedger,
   processBirth,
   processState,
+  type Rows,
   readLedger,
   rebuildLedger,
   stageOfJobId,
@@ -72,7 +72,7 @@ const end = (
   outcome: { job: JOB.job, status, products: [], attempt, seconds: 2.5, cpuSeconds: 4, peakBytes: 2 ** 33 },
 });
 
-const sorted = ({ runs, jobs, attempts }: LedgerContent) => {
+const sorted = ({ runs, jobs, attempts }: Rows) => {
   const text = (row: object): string => canonicalJson(row);
   return { runs: runs.map(text).sort(), jobs: jobs.map(text).sort(), attempts: attempts.map(text).sort() };
 };

@@ -13,6 +13,7 @@ import { defineReport } from './report.js';
 import { defineRun } from './run.js';
 import { defineRunChunk } from './run_chunk.js';
 import { defineSimulate } from './simulate.js';
+import { defineStatus } from './status.js';
 import { defineVerify } from './verify.js';
 import { defineView } from './view.js';
 
@@ -27,6 +28,7 @@ export function defineVerbs(program: Command, define: Define): void {
   defineView(program, define);
   defineReport(program, define);
   defineRunChunk(program, define);
+  defineStatus(program, define);
   defineVerify(program, define);
   defineDiff(program, define);
   defineKernels(program, define);
