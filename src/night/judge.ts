@@ -1,6 +1,8 @@
 /** Holds what a run said of a mock night against its truth: whether each fault was found, and nothing else dropped. */
+import { join } from 'node:path';
 import type { NightExposure, NightFault, NightTruth } from '../simulate/night.js';
-import type { Outcome, Plan } from './job.js';
+import type { Job, Outcome, Plan } from './job.js';
+import { verdictOf } from './record.js';
 
 /** What became of one exposure, beside the truth about it. */
 export interface JudgedExposure {
@@ -22,6 +24,13 @@ export interface JudgedExposure {
 
 const isMade = ({ status }: Outcome): boolean => status === 'done' || status === 'skipped';
 
+/** What was said when the job was done; of a job that was skipped, what its product says. */
+function verdictFor({ job, outcome }: { readonly job: Job; readonly outcome: Outcome }, output: string) {
+  const [product] = outcome.products;
+  if (outcome.verdict !== undefined || product === undefined || job.scope !== 'exposure') return outcome.verdict;
+  return verdictOf(join(output, product));
+}
+
 /** @param outcomes of all jobs of the plan that were settled */
 export function judgeNight(truth: NightTruth, plan: Plan, outcomes: readonly Outcome[]): JudgedExposure[] {
   const outcomeOf = new Map(outcomes.map((outcome) => [outcome.job, outcome]));
@@ -34,11 +43,11 @@ export function judgeNight(truth: NightTruth, plan: Plan, outcomes: readonly Out
       return outcome === undefined ? [] : [{ job, outcome }];
     });
     const lost = settled.filter(({ outcome }) => !isMade(outcome));
-    const { verdict, reason = '' } = settled.find(({ outcome }) => outcome.verdict)?.outcome.verdict ?? {};
+    const [{ verdict = '', reason = '' } = {}] = settled.flatMap((one) => verdictFor(one, plan.output) ?? []);
     const dropped = lost.map(({ job, outcome }) => `${job.id}: ${outcome.failure?.message ?? 'no reason'}`);
     const facts = {
       kind: known?.kind ?? '',
-      verdict: verdict ?? '',
+      verdict,
       made: settled.length - lost.length,
       lost: lost.length,
       reason: dropped[0] ?? known?.drop?.reason ?? (verdict === 'ok' ? '' : reason),
