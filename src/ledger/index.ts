@@ -11,6 +11,8 @@
  * - Events are written in batches, each in one transaction. A crash loses the last batch at most, which the logs have.
  * - Within a run a job goes from state to state as `NEXT` in fold.ts allows: what is not allowed is a BugError, and the
  *   tables refuse it, too.
+ * - Cost, `bench/ledger.mjs` in SQLite on ext4, an AMD EPYC with others at work on it: 62 us of CPU for a job that
+ *   is planned, begun and ended; some 10,000 such jobs a second.
  */
 export { processBirth, processState } from '../core/process.js';
 export type { JobStatus, LedgerAbout, LedgerEvent, LedgerFailure, LedgerOutcome } from './events.js';

@@ -12,6 +12,7 @@ import type { Execution, Executor, RunContext, RunSink } from './executor.js';
 import { exitCodeOf, type Failure } from './failure.js';
 import { chipsOf, JOIN } from './graph.js';
 import type { Job, NightEvent, NightOptions, Outcome, Plan, RunAbout } from './job.js';
+import { ledgerPlace } from './ledger.js';
 import { logOf, NightLog } from './log.js';
 import { absoluteExposures, NIGHT_DEFAULTS, planNight } from './plan.js';
 import { NIGHT_INSTRUMENT } from './record.js';
@@ -317,7 +318,7 @@ export async function runNight(request: NightRequest): Promise<NightRun> {
       { output, tele, mjd, slices },
       { wait: request.wait ?? false, signal, say: (text) => sayTo(request, run, text) },
     );
-    ledger = await openLedger({ output, url: request.ledger });
+    ledger = await openLedger(ledgerPlace(output, request.ledger));
     await ledger.load({ tele, mjd });
     const whole = await planNight({
       exposures,
