@@ -10,6 +10,7 @@ import { type JudgedExposure, judgeNight } from '../night/judge.js';
 import { localExecutor } from '../night/local.js';
 import { absoluteExposures, NIGHT_DEFAULTS, planNight } from '../night/plan.js';
 import { addCalibrations } from '../night/registry.js';
+import { report } from '../night/report.js';
 import { type NightRun, runNight } from '../night/run.js';
 import { type NightTruth, simulateNight } from '../simulate/night.js';
 import { bytesText, table } from './table.js';
@@ -138,5 +139,11 @@ export async function demoNight(output: string): Promise<void> {
   });
   progressEnds();
   sayOutcome(run, judgeNight(made.truth, run.plan, run.outcomes));
+
+  const { nights, index } = await report({ output: products, mjd: MJD, onProgress: progress });
+  progressEnds();
+  say('\nPages:');
+  for (const { tele: at, report: told, page } of nights) say(`  ${page}   ${at}: ${told.grade}; ${told.sentence}`);
+  if (index !== '') say(`  ${index}   both`);
   say(`\n${secondsSince(began)} in all`);
 }
