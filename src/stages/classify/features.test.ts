@@ -31,7 +31,7 @@ describe('windows', () => {
     }
     expect(windowsOf(64, 2048, 4)).toEqual([{ row: 16, rows: 32, x: 4, cols: 2040 }]);
     expect(windowsOf(32, 2048, 4)).toEqual([{ row: 4, rows: 24, x: 4, cols: 2040 }]);
-    expect(windowsOf(16, 2048, 4)).toEqual([{ row: 0, rows: 16, x: 4, cols: 2040 }]);
+    expect(windowsOf(16, 2048, 4)).toEqual([{ row: 4, rows: 8, x: 4, cols: 2040 }]);
     expect(windowsOf(256, 2048, 4)).toHaveLength(6);
   });
 });

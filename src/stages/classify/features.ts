@@ -2,16 +2,7 @@
  * What is measured on an image to tell what light is in it. All numbers come from windows of 32 rows spread over the chip,
  * so a strip of few rows is measured as a whole chip is; kernels average pixels, and here their tables are put together.
  */
-import {
-  BAD_BITS,
-  columnProfile,
-  levelOf,
-  quantile,
-  type Region,
-  rowPieces,
-  scatter,
-  scienceRegion,
-} from '../measure.js';
+import { BAD_BITS, columnProfile, levelOf, quantile, type Region, rowPieces, scatter } from '../measure.js';
 
 /** Almost five fibres, 6.6 px apart. */
 const WINDOW_ROWS = 32;
@@ -51,6 +42,7 @@ const DECILES = 2.563;
 
 /** Names of a chip's features; levels are in DN/read. */
 export const FEATURES = [
+  'rows',
   'level',
   'noise',
   'bad',
@@ -65,19 +57,21 @@ export const FEATURES = [
   'peaked',
   'comb',
   'sky',
+  'night',
 ] as const;
 export type FeatureName = (typeof FEATURES)[number];
 
 export interface ChipFeatures {
   readonly chip: string;
   /**
-   * level: median of the pixels. noise: their robust scatter. bad: share of pixels without a good value. fibres: ninth less
+   * rows: rows that were measured. level: median of the pixels. noise: their robust scatter. bad: share of pixels without a good value. fibres: ninth less
    * first decile of the rows' levels, noise taken out. bright: 0.95 quantile of the rows' levels. contrast: fibres over sum
    * of the two deciles. even: lower over upper quartile of the peaks of fibres; NaN where there are few. continuum: median
    * of the columns' levels. tilt: brightest over faintest eighth of the columns. lines: mean of the brightest 0.5 % of
    * the columns above the continuum, noise taken out. share: part of the light that is in lines. peaked: lines over lines
    * and continuum. comb: highest autocorrelation of the spectrum at the shifts of a Fabry-Perot. sky: part of the light in lines that is at the places of
    * the night sky's; NaN without lines, or where the places are not known.
+   * night: upper limit of the light there, three sigma above its mean.
    */
   readonly values: Readonly<Record<FeatureName, number>>;
   /** Mean level of the rows of each window along the slit [DN/read]. */
@@ -96,7 +90,9 @@ export interface ChipImage {
 
 /** Windows of at most 32 rows, evenly spread over the rows that see light. */
 export function windowsOf(rows: number, cols: number, border: number): Region[] {
-  const all = scienceRegion(rows, cols, { amplifiers: 1, border });
+  const keep = (n: number) => (n >= 4 * border ? border : 0);
+  const [row, x] = [keep(rows), keep(cols)];
+  const all = { row, rows: rows - 2 * row, x, cols: cols - 2 * x };
   const height = Math.min(WINDOW_ROWS, all.rows);
   const count = Math.min(WINDOWS, Math.floor(all.rows / height));
   const spare = all.rows - count * height;
@@ -129,6 +125,7 @@ export function rowNoise(levels: readonly number[]): number {
 }
 
 interface RowNumbers {
+  readonly rows: number;
   readonly fibres: number;
   readonly contrast: number;
   readonly levels: readonly number[];
@@ -157,6 +154,7 @@ async function measureRows({ data, cols, scale }: ChipImage, window: Region): Pr
     }
   }
   return {
+    rows: window.rows,
     fibres: median(found.map((one) => one.fibres)),
     contrast: median(found.map((one) => one.contrast)),
     levels: all,
@@ -183,8 +181,8 @@ interface ColumnNumbers {
   readonly peaked: number;
   /** Of each column above its segment's level. */
   readonly above: Float64Array;
-  /** What counts as a line. */
-  readonly bright: number;
+  /** Of a column. */
+  readonly noise: number;
 }
 
 /** Where the night sky has lines: within `reach` columns of these. */
@@ -212,15 +210,15 @@ export function measureSpectrum(spectrum: Float64Array): ColumnNumbers {
     share: ratio(inLines, inLines + Math.max(0, continuum) * sorted.length),
     peaked: ratio(lines, lines + Math.max(0, continuum)),
     above,
-    bright: LINE_SIGMAS * noise,
+    noise,
   };
 }
 
 /** Share of the light in lines that is within `reach` of the given columns; NaN where there are no lines. */
-export function shareAt({ above, bright }: Pick<ColumnNumbers, 'above' | 'bright'>, sky: SkyLines, x0 = 0): number {
+export function shareAt({ above, noise }: Pick<ColumnNumbers, 'above' | 'noise'>, sky: SkyLines, x0 = 0): number {
   let [inside, all] = [0, 0];
   for (const [x, value] of above.entries()) {
-    if (!(value > bright)) continue;
+    if (!(value > LINE_SIGMAS * noise)) continue;
     all += value;
     if (sky.columns.some((column) => Math.abs(column - x - x0) <= sky.reach)) inside += value;
   }
@@ -248,6 +246,27 @@ export function combOf(above: Float64Array): number {
   return found.length === 0 ? 0 : median(found);
 }
 
+/** Columns on either side of a line of the night sky that hold most of it. */
+const LINE_REACH = 2;
+
+/** Mean light at the places of the night sky's lines above the continuum, and its variance; NaN where they are not known. */
+function nightOf({ above, noise }: Pick<ColumnNumbers, 'above' | 'noise'>, sky: SkyLines, x0: number) {
+  let [sum, n] = [0, 0];
+  for (const column of sky.columns) {
+    for (const value of above.subarray(Math.max(0, column - x0 - LINE_REACH), column - x0 + LINE_REACH + 1)) {
+      if (Number.isFinite(value)) [sum, n] = [sum + value, n + 1];
+    }
+  }
+  return { light: sum / n, variance: noise ** 2 / n };
+}
+
+/** Three sigma above the mean of independent windows. */
+function upperLimit(windows: readonly { readonly light: number; readonly variance: number }[]): number {
+  const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const error = Math.sqrt(mean(windows.map(({ variance }) => variance)) / windows.length);
+  return Math.max(0, mean(windows.map(({ light }) => light))) + 3 * error;
+}
+
 const meanOf = (all: readonly Float64Array[]): Float64Array =>
   (all[0] as Float64Array).map((_, x) => all.reduce((sum, one) => sum + (one[x] as number), 0) / all.length);
 
@@ -260,18 +279,23 @@ export async function measureChip(image: ChipImage, border: number, sky: SkyLine
   const { chip, data, dq, rows, cols, scale } = image;
   const levels: { level: number; noise: number; bad: number }[] = [];
   const byRow: RowNumbers[] = [];
-  const byColumn: (ColumnNumbers & { sky: number })[] = [];
+  const byColumn: (ColumnNumbers & { sky: number; night: ReturnType<typeof nightOf> })[] = [];
   for (const window of windowsOf(rows, cols, border)) {
     const { count, median: level, scatter: noise } = await levelOf(data, dq, cols, window, BAD_BITS);
     levels.push({ level: scale * level, noise: scale * noise, bad: 1 - count / (window.rows * window.cols) });
     byRow.push(await measureRows(image, window));
     const spectrum = measureSpectrum(await spectrumOf(image, window));
-    byColumn.push({ ...spectrum, sky: shareAt(spectrum, sky, window.x) });
+    byColumn.push({
+      ...spectrum,
+      sky: shareAt(spectrum, sky, window.x),
+      night: nightOf(spectrum, sky, window.x),
+    });
   }
   const peaks = byRow.flatMap((one) => one.peaks);
   return {
     chip,
     values: {
+      rows: byRow.reduce((sum, one) => sum + one.rows, 0),
       level: median(levels.map((one) => one.level)),
       noise: median(levels.map((one) => one.noise)),
       bad: median(levels.map((one) => one.bad)),
@@ -288,6 +312,7 @@ export async function measureChip(image: ChipImage, border: number, sky: SkyLine
       share: median(byColumn.map((one) => one.share)),
       peaked: median(byColumn.map((one) => one.peaked)),
       sky: median(byColumn.map((one) => one.sky)),
+      night: upperLimit(byColumn.map((one) => one.night)),
       comb: combOf(meanOf(byColumn.map((one) => one.above))),
     },
     slit: byRow.map(({ levels: found }) => found.reduce((sum, value) => sum + value, 0) / found.length),

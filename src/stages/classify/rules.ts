@@ -23,6 +23,8 @@ export const RAMPS = [
   'tilt',
   'persistent',
   'persistentLines',
+  'persistentSky',
+  'night',
 ] as const;
 export type RampName = (typeof RAMPS)[number];
 
@@ -59,6 +61,8 @@ export interface Rules {
       readonly noise: number;
     };
   };
+  /** Rows of a chip without which nothing is dropped for being without light. */
+  readonly rowsForDark: { readonly least: number };
   /** Probability from which a finding is certain, and from which it is one at all. */
   readonly certain: number;
   readonly likely: number;
@@ -103,6 +107,7 @@ export function parseRules(text: string): Rules {
   if (![limit, least, floors.dark, floors.level, floors.pattern, floors.noise].every((value) => value > 0)) {
     refuse('outliers', 'expected numbers above 0');
   }
+  if (!(found.rowsForDark.least > 0)) refuse('rowsForDark', 'expected rows');
   if (!(found.likely > 0 && found.certain > found.likely && found.certain < 1)) {
     refuse('certain, likely', 'expected 0 < likely < certain < 1');
   }

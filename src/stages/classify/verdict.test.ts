@@ -9,6 +9,7 @@ import { LIGHTS, parseRules, rules } from './rules.js';
 import { judge, lightOf } from './verdict.js';
 
 const NOTHING: Record<FeatureName, number> = {
+  rows: 32,
   level: 0.05,
   noise: 0.4,
   bad: 0.001,
@@ -23,6 +24,7 @@ const NOTHING: Record<FeatureName, number> = {
   peaked: 0.5,
   comb: 0.1,
   sky: Number.NaN,
+  night: 0.03,
 };
 const SMOOTH = { level: 58, bright: 60, contrast: 0.01, fibres: 0.5, continuum: 58, tilt: 1.1, peaked: 0.004 };
 const FIBRES = {
@@ -109,7 +111,7 @@ describe('verdicts', () => {
     }
   });
 
-  it('never drop what one chip does not agree with, and no dark object by one chip alone', () => {
+  it('never drop what one chip does not agree with', () => {
     for (const [claim, values] of [
       ['dark', SMOOTH],
       ['domeflat', {}],
@@ -120,11 +122,19 @@ describe('verdicts', () => {
       const judgement = judge([...wrong, ...right], claim, rules());
       expect(judgement.verdict).toBe('suspect');
     }
-    expect(verdictOf({}, 'object', 'b').verdict).toBe('suspect');
     expect(verdictOf({}, 'domeflat', 'b').verdict).toBe('drop');
     const broken = judge([...chips(FIBRES, 'ab'), ...chips({}, 'c')], 'domeflat', rules());
     expect(broken).toMatchObject({ verdict: 'suspect', found: 'fibreflat' });
     expect(broken.reason).toMatch(/not on chip c$/);
+  });
+
+  it('never drop an object for want of light where the sky may be there, or on a strip of few rows', () => {
+    for (const doubt of [{ night: 0.15 }, { night: Number.NaN }, { sky: 1 }, { rows: 24 }, { lines: 0.6 }]) {
+      expect(verdictOf(doubt, 'object').verdict).toBe('suspect');
+      const one = judge([...chips({}, 'ab'), ...chips(doubt, 'c')], 'object', rules());
+      expect(one.verdict).toBe('suspect');
+    }
+    expect(verdictOf({ rows: 24 }, 'domeflat').verdict).toBe('suspect');
   });
 
   it('survive features that are missing', () => {

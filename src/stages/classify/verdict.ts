@@ -3,7 +3,7 @@
  * multiply to a probability of each kind of light. Only then is the header's claim looked at.
  */
 import type { ExposureKind } from '../../core/exposure.js';
-import type { ChipFeatures } from './features.js';
+import type { ChipFeatures, FeatureName } from './features.js';
 import { LIGHTS, type Light, type RampName, type Rules } from './rules.js';
 
 export type Verdict = 'ok' | 'suspect' | 'drop';
@@ -40,7 +40,7 @@ export function lightOf({ values }: ChipFeatures, rules: Rules): Shares {
   const inLines = lit * spectrumOfLines;
   const fpi = ask('comb', comb);
   const night = ask('sky', sky);
-  // A continuum: in fibres or on the whole detector, with sky lines on it and other in each fibre, or the same in all.
+  // A continuum: in fibres or on the whole detector, with sky lines on it, or the same in all fibres.
   const continuum = lit * (1 - spectrumOfLines);
   const inFibres = ask('contrast', contrast);
   // Where there are too few fibres to tell whether they are even, lines alone decide.
@@ -52,9 +52,9 @@ export function lightOf({ values }: ChipFeatures, rules: Rules): Shares {
     fibreflat: continuum * inFibres * (1 - uneven),
     arclamp: inLines * (1 - fpi) * (1 - night),
     fpi: inLines * fpi,
-    object: inLines * (1 - fpi) * night + continuum * inFibres * uneven,
+    object: inLines * (1 - fpi) * night + continuum * inFibres * uneven * night,
   };
-  return { ...shares, unknown: continuum * (1 - inFibres) * (1 - smooth) };
+  return { ...shares, unknown: continuum * ((1 - inFibres) * (1 - smooth) + inFibres * uneven * (1 - night)) };
 }
 
 const WORDS: Readonly<Record<Light, string>> = {
@@ -67,8 +67,14 @@ const WORDS: Readonly<Record<Light, string>> = {
   unknown: 'the light is of no known kind',
 };
 
-/** Light of which lines are a part, so that they may show how bright it is. */
-const OF_LINES: readonly Light[] = ['arclamp', 'fpi', 'object'];
+/** By which number each light shows that it is no charge left by an earlier exposure. */
+const BRIGHTNESS: Readonly<Partial<Record<Light, readonly [ramp: RampName, feature: FeatureName]>>> = {
+  internalflat: ['persistent', 'level'],
+  fibreflat: ['persistent', 'fibres'],
+  arclamp: ['persistentLines', 'lines'],
+  fpi: ['persistentLines', 'lines'],
+  object: ['persistentSky', 'lines'],
+};
 
 const figure = (value: number): string =>
   Number.isNaN(value) ? 'not a number' : Number(value.toPrecision(2)).toString();
@@ -90,10 +96,20 @@ function evidence(chips: readonly ChipFeatures[], found: Light, { ramps }: Rules
   return said('level', 'median');
 }
 
+/** Whether a chip leaves no doubt that this light, or this lack of it, is not what the header claims. */
+function isPlain({ values }: ChipFeatures, found: Light, claim: ExposureKind, rules: Rules): boolean {
+  const [ramp, feature] = BRIGHTNESS[found] ?? [];
+  if (ramp !== undefined && feature !== undefined) return answer(rules, ramp, values[feature]) >= rules.certain;
+  // A strip of few rows sees no fibre, or hardly one.
+  if (values.rows < rules.rowsForDark.least) return false;
+  if (claim !== 'object') return true;
+  // The sky is faint: an object is dark only where even a small part of it would have been seen, and none was.
+  return answer(rules, 'night', values.night) <= 1 - rules.certain && !(values.sky > rules.ramps.sky.no);
+}
+
 /**
  * The verdict on an exposure. What is faint, ambiguous, or seen on some chips alone is never 'drop': to drop, every chip
- * must be certain, light must be brighter than persistence can be, and an object, whose sky is faint, must lack light on two
- * chips at least.
+ * must be certain, light must be brighter than persistence can be, and an object must lack the lines of the night sky.
  * @param claim what the header says
  */
 export function judge(chips: readonly ChipFeatures[], claim: ExposureKind, rules: Rules): Judgement {
@@ -116,15 +132,15 @@ export function judge(chips: readonly ChipFeatures[], claim: ExposureKind, rules
     if (others.length === 0) return finding('ok', `${says}, and ${what}`);
     return finding('suspect', `${says}, and ${what}; but not on chip ${others.map(({ chip }) => chip).join(', ')}`);
   }
-  const bright = ({ values }: ChipFeatures) =>
-    Math.max(
-      answer(rules, 'persistent', Math.max(values.level, values.bright)),
-      OF_LINES.includes(found) ? answer(rules, 'persistentLines', values.lines) : 0,
-    ) >= rules.certain;
   // A dark does not ask which light it is: any spoils it.
   const certain = shares.every((one) => (claim === 'dark' ? 1 - one.dark : one[found]) >= rules.certain);
-  const enough =
-    chips.length >= (found === 'dark' && claim === 'object' ? 2 : 1) && (found === 'dark' || chips.every(bright));
-  if (drop.includes(found) && certain && enough) return finding('drop', `${says}; ${what}`);
+  if (
+    drop.includes(found) &&
+    certain &&
+    chips.every((chip) => isPlain(chip, found, claim, rules)) &&
+    chips.length > 0
+  ) {
+    return finding('drop', `${says}; ${what}`);
+  }
   return finding('suspect', `${says}; ${what}; too uncertain to drop it`);
 }
