@@ -73,14 +73,23 @@ LargeBuffer LargeBuffer::Take(size_t bytes) {
   {
     const std::lock_guard lock(mutex);
     auto& list = List();
+    // The smallest that fits, however large: what was touched of it is resident whether it is used or not.
+    size_t best = list.size();
     for (size_t i = 0; i < list.size(); i++) {
-      // A much larger buffer is not taken: its untouched pages are free, but its touched ones count as our memory.
-      if (list[i].bytes >= rounded && list[i].bytes <= 2 * rounded) {
-        buffer.data_ = list[i].data;
-        buffer.bytes_ = list[i].bytes;
-        list.erase(list.begin() + static_cast<std::ptrdiff_t>(i));
+      if (list[i].bytes >= rounded && (best == list.size() || list[i].bytes < list[best].bytes)) best = i;
+    }
+    const bool fits = best < list.size();
+    // None: a smaller one makes room, so that there are never more than were in use at once.
+    if (!fits && !list.empty()) best = 0;
+    if (best < list.size()) {
+      const Kept kept = list[best];
+      list.erase(list.begin() + static_cast<std::ptrdiff_t>(best));
+      if (fits) {
+        buffer.data_ = kept.data;
+        buffer.bytes_ = kept.bytes;
         return buffer;
       }
+      munmap(kept.data, kept.bytes);
     }
   }
   if (rounded < bytes) return buffer;  // overflow

@@ -4,6 +4,8 @@
  * swapped is refused, never used.
  */
 import { basename } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { CalibrationError, RetriableError } from '../core/errors.js';
 import type { Identity } from '../core/product.js';
 import { openFits } from '../fits/index.js';
@@ -48,9 +50,27 @@ export interface CalibrationFile extends Contents {
   positive(keyword: string): number;
 }
 
-/** Files that were read, by content: the worker of a night reads each map once. */
+/**
+ * Files of one detector that were read, by content: the worker of a night reads each map once, and what it holds stays what the
+ * plan of its memory says.
+ */
 const cache = new Map<string, Contents>();
 const CACHED_FILES = 16;
+let cachedFor = '';
+
+/**
+ * Lets go of the files of another detector. The garbage collector does not see how large shared memory is and would leave it for
+ * long, so it is called; once for a change of detectors.
+ */
+function forgetOthers({ tele, chip }: Pick<Identity, 'tele' | 'chip'>): void {
+  const detector = `${tele} ${chip}`;
+  if (detector === cachedFor) return;
+  cachedFor = detector;
+  if (cache.size === 0) return;
+  cache.clear();
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
+}
 
 /**
  * Reads a chosen file.
@@ -62,6 +82,7 @@ export async function loadCalibration(
   identity: Pick<Identity, 'tele' | 'chip'>,
 ): Promise<CalibrationFile> {
   const { path, kind } = chosen;
+  forgetOthers(identity);
   let held: Contents | undefined;
   const data = await readCalibrationFile(chosen, sharedMemory, (known) => {
     held = cache.get(known);

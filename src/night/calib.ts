@@ -17,6 +17,7 @@ import { rampChainDescription, rampLayout } from '../stages/ramp/index.js';
 import { hashFile, openStore, type ProductRecord, productKey, type Source } from '../store/index.js';
 import type { BuildInput, BuiltCalibration, CalibrationBuilder } from './builders/builder.js';
 import { BUILDERS } from './builders/index.js';
+import { kindsOf } from './builders/kinds.js';
 import { type Choice, chooseCalibrations } from './choose.js';
 import { frameOf } from './frame.js';
 import { assessBuilt, hasQa, writeQa } from './qa.js';
@@ -139,11 +140,10 @@ async function chosenFor(
   { path, frame }: BuildInput,
   { calib, only, limits = {} }: BuildRequest,
   instrument: Instrument,
-  { kinds, uses = [] }: CalibrationBuilder,
+  builder: CalibrationBuilder,
 ): Promise<Choice & { readonly rows?: number }> {
-  // What is being made is not taken from what there is.
-  const optional = [...RAMP_KINDS, ...uses].filter((kind) => !(kinds as readonly string[]).includes(kind));
-  const choice = await chooseCalibrations(calib, instrument, frame, { required: [], optional }, { only });
+  const needs = { required: [], optional: kindsOf(builder) };
+  const choice = await chooseCalibrations(calib, instrument, frame, needs, { only });
   if (instrument.readout === 'image') return choice;
   const file = openFits(path, { limits });
   try {
@@ -167,9 +167,6 @@ function sharesOf(seconds: Readonly<Record<string, number>>): string {
   const told = [...large.map(([name, s]) => `${name} ${percent(s)}`), `others ${percent(rest)}`];
   return `${total.toFixed(1)} s in all threads: ${told.join(', ')}`;
 }
-
-/** Calibrations that the ramp chain takes where there are some. */
-const RAMP_KINDS: readonly string[] = ['gain', 'readnoise', 'saturation', 'linearity', 'oneoverf'];
 
 /** A request whose words were checked. */
 interface CheckedRequest {

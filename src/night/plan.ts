@@ -2,7 +2,8 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import type { Almanac } from '../almanac/index.js';
-import type { Survey } from '../calib/registry.js';
+import type { CalibrationKind, CalibrationRecord } from '../calib/product.js';
+import { openRegistry, type Survey } from '../calib/registry.js';
 import { BugError, type ErrorClass, RamplineError, UsageError } from '../core/errors.js';
 import type { Exposure } from '../core/exposure.js';
 import type { Instrument } from '../core/product.js';
@@ -10,11 +11,12 @@ import { didYouMean } from '../core/suggest.js';
 import { apogee } from '../instruments/apogee/index.js';
 import type { JobShape } from '../stages/stage.js';
 import { type HashMemory, hashFile, knownHash, type ManifestEntry, productKey, productState } from '../store/index.js';
+import { BUILT_BYTES, BUILT_BYTES_PER_PIXEL, WEIGHED_BYTES_PER_PIXEL } from './cost.js';
 import { chipsOf, type Draft, JOIN, nightGraph, productName } from './graph.js';
 import type { Job, NightOptions, Outcome, Plan } from './job.js';
 import { type Asked, productsOf, verdictOf } from './record.js';
 import { decide, droppedUnbegun } from './settle.js';
-import { type NightStage, nightStages, ownCalibrations } from './stages.js';
+import { calibrationsOf, type Execution, type NightStage, nightStages, ownCalibrations } from './stages.js';
 import { recordChanges, toldTogether } from './why.js';
 
 export interface PlanRequest {
@@ -65,7 +67,12 @@ export function absoluteExposures({ root, exposures }: Pick<Almanac, 'root' | 'e
 const PRODUCT_READS = 1;
 
 /** What the prediction of a job is asked with. */
-function shapeOf({ raw, needs, exposures }: Draft, instrument: Instrument, threads: number): JobShape {
+function shapeOf(
+  { raw, needs, exposures }: Draft,
+  instrument: Instrument,
+  threads: number,
+  calibrationBytes: number,
+): JobShape {
   const { rows, cols } = instrument.geometry;
   const frames = new Map(
     exposures.flatMap(({ exposure, frames: all }) => all.map((frame) => [`${exposure}-${frame.chip}`, frame])),
@@ -83,6 +90,7 @@ function shapeOf({ raw, needs, exposures }: Draft, instrument: Instrument, threa
         .map(({ role }) => ({ role, reads: PRODUCT_READS, rows: any?.rows || rows, cols })),
     ],
     threads,
+    calibrationBytes,
   };
 }
 
@@ -134,7 +142,7 @@ export async function planNight(request: PlanRequest): Promise<Plan> {
       stage: stage.name,
       scope: stage.scope,
       products: stage.execution.by === 'build' ? [] : [productName(stage, draft.identity)],
-      prediction: stage.predict(shapeOf(draft, instrument, threads)),
+      prediction: stage.predict(shapeOf(draft, instrument, threads, await states.calibrationBytes(draft))),
       state: 'todo',
       why: '',
     };
@@ -171,6 +179,7 @@ class States {
   readonly #output: string;
   /** Stages whose verdicts are asked. */
   readonly #gates: ReadonlySet<string>;
+  readonly #executions: ReadonlyMap<string, Execution>;
   readonly #surveys = new Map<string, Survey>();
   /** sha256 of products that are done, by path: their manifests were compared with the files. */
   readonly #made = new Map<string, string>();
@@ -178,6 +187,7 @@ class States {
   constructor(request: PlanRequest, output: string, drafts: readonly Draft[]) {
     this.#request = request;
     this.#output = output;
+    this.#executions = new Map(drafts.map(({ id, stage }) => [id, stage.execution]));
     this.#gates = new Set(
       drafts.flatMap(({ needs }) => needs.flatMap(({ job, how }) => (how === 'gate' ? [job] : []))),
     );
@@ -203,6 +213,49 @@ class States {
     } catch (error) {
       if (!(error instanceof RamplineError) || !DROPS.includes(error.class)) throw error;
       return { state: 'dropped', why: error.message, error: error.class };
+    }
+  }
+
+  /** Size of the calibrations that a job may read, from what there is for its detector and what the night builds. */
+  async calibrationBytes({ stage, identity: { tele, chip }, exposures, needs }: Draft): Promise<number> {
+    const { options, instrument = apogee } = this.#request;
+    const own = ownCalibrations(this.#output);
+    const site: CalibrationRecord[] = [];
+    for (const directory of calibrationsOf(stage, options, this.#output)) {
+      if (directory !== own) site.push(...(await this.#survey(directory)).records);
+    }
+    const built = new Set(
+      needs.flatMap(({ job, how }) => {
+        const execution = how === 'order' ? this.#executions.get(job) : undefined;
+        return execution?.by === 'build' ? execution.builder.kinds : [];
+      }),
+    );
+    const chips = chip === undefined ? chipsOf(exposures) : [chip];
+    const pixels = (exposures[0]?.frames[0]?.rows ?? 0) * instrument.geometry.cols;
+    let bytes = 0;
+    for (const kind of stage.kinds) {
+      for (const one of chips) {
+        const files = site.filter((record) => record.kind === kind && record.tele === tele && record.chip === one);
+        const made = built.has(kind as CalibrationKind) ? BUILT_BYTES + (BUILT_BYTES_PER_PIXEL[kind] ?? 0) * pixels : 0;
+        const largest = Math.max(made, ...files.map((record) => record.bytes));
+        const weighs =
+          files.length > 1 && instrument.calibrationRules.some((rule) => rule.kind === kind && rule.interpolate);
+        bytes += weighs && made === 0 ? 2 * largest + WEIGHED_BYTES_PER_PIXEL * pixels : largest;
+      }
+    }
+    return bytes;
+  }
+
+  async #survey(directory: string): Promise<Survey> {
+    const known = this.#surveys.get(resolve(directory));
+    if (known !== undefined) return known;
+    const registry = await openRegistry(directory);
+    try {
+      const survey = await registry.survey();
+      this.#surveys.set(registry.directory, survey);
+      return survey;
+    } finally {
+      await registry.close();
     }
   }
 

@@ -12,6 +12,7 @@ import { RAMP_SCHEMA } from '../stages/ramp/product.js';
 import type { Stage, StageBody, StageInput } from '../stages/stage.js';
 import type { CalibrationBuilder } from './builders/builder.js';
 import { BUILDERS } from './builders/index.js';
+import { kindsOf, RAMP_KINDS } from './builders/kinds.js';
 import { predictBuild, predictRamp } from './cost.js';
 import { STAGES } from './generated/stages.js';
 import type { NightOptions } from './job.js';
@@ -27,6 +28,8 @@ export type Execution =
 
 export interface NightStage extends Omit<Stage, 'body'> {
   readonly execution: Execution;
+  /** Kinds of calibrations that it may take. */
+  readonly kinds: readonly string[];
   /** Stages whose jobs of the same detector go first, as what they make may be chosen as a calibration. */
   readonly after: readonly string[];
 }
@@ -92,6 +95,7 @@ function rampStage(): NightStage {
     inputs: [{ role: 'raw', from: ['raw'] }],
     kernels: rampKernels(),
     predict: (shape) => predictRamp(shape, false),
+    kinds: RAMP_KINDS,
     execution: { by: 'ramp', calibrate: false },
     after: [],
   };
@@ -108,6 +112,7 @@ function calibrateStage(after: readonly string[]): NightStage {
     inputs: [{ role: 'raw', from: ['raw'] }],
     kernels: [...new Set([...rampKernels(), ...CALIBRATE_KERNELS])],
     predict: (shape) => predictRamp(shape, true),
+    kinds: [...RAMP_KINDS, 'dark', 'flat'],
     execution: { by: 'ramp', calibrate: true },
     after,
   };
@@ -129,6 +134,7 @@ function buildStage({ word, takes }: NightBuild, after: readonly string[], gated
     ],
     kernels: [...new Set([...(builder.rampChain ? rampKernels() : []), ...builder.kernels])],
     predict: (shape) => predictBuild(shape, word),
+    kinds: builder.rampChain ? kindsOf(builder) : [],
     execution: { by: 'build', builder },
     after,
   };
@@ -164,6 +170,7 @@ export function nightStages(build: readonly string[], found: readonly Stage[] = 
     ({ body, ...stage }): NightStage => ({
       ...stage,
       execution: { by: 'body', body },
+      kinds: [...(stage.calibrations?.required ?? []), ...(stage.calibrations?.optional ?? [])],
       after: stage.calibrations === undefined ? [] : names,
     }),
   );

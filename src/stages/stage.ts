@@ -44,6 +44,8 @@ export interface JobShape {
     readonly cols: number;
   }[];
   readonly threads: number;
+  /** Files of calibrations that are read, together. */
+  readonly calibrationBytes: number;
 }
 
 /** Predicted, before a job runs. */
