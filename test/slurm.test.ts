@@ -1,10 +1,31 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { scanNight } from '../src/almanac/index.js';
 import { RetriableError, UsageError } from '../src/core/errors.js';
+import { apogee } from '../src/instruments/apogee/index.js';
+import type { Execution, Executor, RunContext } from '../src/night/executor.js';
+import type { Job, Outcome, Plan } from '../src/night/job.js';
+import { localExecutor } from '../src/night/local.js';
+import { NIGHT_DEFAULTS, planNight } from '../src/night/plan.js';
+import { activeSubmissions, waitForSubmissions } from '../src/night/slurm/active.js';
 import { type BatchRequest, cancel, partition, queued, submit } from '../src/night/slurm/client.js';
+import { type SlurmOptions, slurmExecutor } from '../src/night/slurm/executor.js';
+import { hashFile, listTree } from '../src/store/index.js';
+import { rampline } from './cli.js';
 import { type PrivateSlurm, startSlurm, whyNoSlurm } from './slurm.js';
 
 const why = whyNoSlurm();
@@ -14,7 +35,7 @@ let directory = '';
 beforeAll(async () => {
   if (why !== undefined) return;
   directory = mkdtempSync(join(tmpdir(), 'rampline-slurm-'));
-  slurm = await startSlurm(2);
+  slurm = await startSlurm(4);
   process.env.SLURM_CONF = slurm.env.SLURM_CONF;
 });
 afterAll(async () => {
@@ -44,7 +65,7 @@ describe("Slurm's commands", () => {
   const request = { name: 'rampline-test', cpus: 1, memoryBytes: 64 * 2 ** 20, minutes: 2, after: [], more: [] };
 
   it('tells the size of the cluster', async () => {
-    expect(await partition()).toMatchObject({ name: 'main', isDefault: true, nodes: 1, cpus: 2, nodeCpus: 2 });
+    expect(await partition()).toMatchObject({ name: 'main', isDefault: true, nodes: 1, cpus: 4, nodeCpus: 4 });
     await expect(partition('none')).rejects.toThrow(/'none'.*main/);
   });
 
@@ -94,5 +115,221 @@ describe("Slurm's commands", () => {
     } finally {
       await slurm.resume();
     }
+  });
+});
+
+describe('a night on Slurm', () => {
+  const MJD = 60_857;
+  let raw = '';
+  /** Products of an undisturbed run on this machine, and what became of its jobs. */
+  let reference: { readonly tree: ReadonlyMap<string, string>; readonly outcomes: readonly Outcome[] };
+  let runs = 0;
+
+  beforeAll(async () => {
+    if (why !== undefined) return;
+    raw = join(directory, 'raw');
+    const words = ['simulate', 'night', '--size', 'small', '--rows', '16', '--exposures', '1,2,10,17', '-o', raw];
+    const made = rampline(words);
+    if (made.code !== 0) throw new Error(made.stderr);
+    const apo = join(raw, 'apo', String(MJD));
+    const [damaged] = readdirSync(apo).filter((name) => /apR-b-\d+0017\.apz$/.test(name));
+    // The header is whole: only who reads the pixels finds it.
+    const file = openSync(join(apo, damaged as string), 'r+');
+    writeSync(file, new Uint8Array(4096), 0, 4096, statSync(join(apo, damaged as string)).size / 2);
+    closeSync(file);
+    const output = join(directory, 'local');
+    const { outcomes } = await localExecutor().run(await planOf(output), context());
+    reference = { tree: await products(output), outcomes };
+  });
+
+  async function planOf(output: string, tele: readonly string[] = ['apo'], slices?: readonly string[]): Promise<Plan> {
+    const nights = await Promise.all(tele.map((one) => scanNight(raw, { instrument: apogee, tele: one, mjd: MJD })));
+    const exposures = nights.flatMap((night) => night.exposures).filter(({ kind }) => kind !== 'missing');
+    const absolute = exposures.map((one) => ({
+      ...one,
+      frames: one.frames.map((frame) => ({ ...frame, path: join(raw, frame.path) })),
+    }));
+    const options = { ...NIGHT_DEFAULTS, calib: [join(raw, 'calib')] };
+    return planNight({ exposures: absolute, mjd: MJD, tele, slices, output, options });
+  }
+
+  const limits = { jobs: 2, threads: 1, memoryBytes: 4e9, attempts: 3 };
+  function context(more: Partial<RunContext> = {}): RunContext & { readonly told: string[] } {
+    const told: string[] = [];
+    const tell = (what: string) => (job: Job) => told.push(`${what} ${job.id}`);
+    return {
+      run: `r${++runs}`,
+      limits,
+      isolate: false,
+      force: new Set(),
+      sink: { begin: tell('begin'), retry: tell('retry'), end: tell('end'), message: (text) => told.push(text) },
+      told,
+      ...more,
+    };
+  }
+  const slurmWith = (options: Partial<SlurmOptions> = {}): Executor =>
+    slurmExecutor({ more: [], detach: false, ...options });
+
+  /** Products by name and content. */
+  async function products(output: string): Promise<Map<string, string>> {
+    const files = (await listTree(output)).filter(({ name }) => name.endsWith('.fits'));
+    return new Map(
+      await Promise.all(files.map(async ({ name, path }) => [name, (await hashFile(path)).sha256] as const)),
+    );
+  }
+
+  const fates = ({ outcomes }: Pick<Execution, 'outcomes'>) =>
+    outcomes.map(({ job, status, failure, verdict }) => ({ job, status, failure, verdict }));
+
+  /** Runs `work` with failures on demand in the chunks. */
+  async function withFailpoint<T>(rules: string, work: () => Promise<T>): Promise<T> {
+    process.env.RAMPLINE_FAILPOINT = rules;
+    try {
+      return await work();
+    } finally {
+      delete process.env.RAMPLINE_FAILPOINT;
+    }
+  }
+
+  it('gives the bytes of a local run, and drops what that drops for the same reason', async () => {
+    const output = join(directory, 'same');
+    const told = context();
+    const execution = await slurmWith({ chunks: 2 }).run(await planOf(output), told);
+    expect(execution.stopped).toBeUndefined();
+    expect(fates(execution)).toEqual(fates(reference));
+    expect(execution.outcomes.find(({ job }) => job === `calibrate-apo-${MJD}-b-0017`)).toMatchObject({
+      status: 'dropped',
+      failure: { error: 'input' },
+    });
+    expect(await products(output)).toEqual(reference.tree);
+    expect(reference.tree.size).toBeGreaterThan(10);
+    const ends = told.told.filter((line) => line.startsWith('end '));
+    expect(ends.length).toBe(execution.outcomes.length);
+    expect(new Set(ends).size).toBe(ends.length);
+    expect(await activeSubmissions(output)).toEqual([]);
+  });
+
+  /** SIGKILL for the processes that work on a submission. */
+  function killAll(submission: string): void {
+    const pids = readdirSync('/proc').filter((name) => {
+      if (!/^\d+$/.test(name)) return false;
+      try {
+        const words = readFileSync(join('/proc', name, 'cmdline'), 'utf8').split('\0');
+        return words.includes('run-chunk') && words.includes(submission);
+      } catch {
+        return false; // it has just ended
+      }
+    });
+    expect(pids.length).toBeGreaterThan(0);
+    for (const pid of pids) process.kill(Number(pid), 'SIGKILL');
+  }
+
+  it('goes on where an element was when Slurm runs it again', async () => {
+    const output = join(directory, 'requeue');
+    const first = `ramp-apo-${MJD}-a-0001`;
+    const second = `ramp-apo-${MJD}-a-0002`;
+    const told = context();
+    const execution = await withFailpoint(`wait-2500@${second}`, async () => {
+      const running = slurmWith().run(await planOf(output), told);
+      await until('the first job', () => told.told.includes(`end ${first}`) && told.told.includes(`begin ${second}`));
+      const [submission] = await activeSubmissions(output);
+      const [element] = submission!.queue.filter(({ state }) => state === 'RUNNING');
+      slurm.run('scontrol', ['requeue', `${element!.id}_${element!.elements}`]);
+      return running;
+    });
+    expect(fates(execution)).toEqual(fates(reference));
+    expect(await products(output)).toEqual(reference.tree);
+    const [state] = readdirSync(join(output, 'state'));
+    const events = readFileSync(join(output, 'state', state!, 'events-0-0.jsonl'), 'utf8');
+    const ends = events
+      .split('\n')
+      .filter((line) => line.includes('"event":"end"') && line.includes(`"job":"${first}"`));
+    expect(ends.map((line) => (JSON.parse(line) as { outcome: Outcome }).outcome.status)).toEqual(['done', 'skipped']);
+  });
+
+  it.each([
+    ['SIGKILL hits the process of an element', 'kill'],
+    ['the arrays are cancelled by hand', 'scancel'],
+    ['the run is interrupted', 'interrupt'],
+  ] as const)('ends in order when %s, and another run makes it whole', async (_, how) => {
+    const output = join(directory, how);
+    const slow = `ramp-apo-${MJD}-a-0002`;
+    const abort = new AbortController();
+    const told = context({ signal: abort.signal });
+    let stoppedAt = 0;
+    const execution = await withFailpoint(`wait-2500@${slow}`, async () => {
+      const running = slurmWith().run(await planOf(output), told);
+      await until('the slow job', () => told.told.includes(`begin ${slow}`));
+      const [submission] = await activeSubmissions(output);
+      const ids = [...new Set(submission!.queue.map(({ id }) => String(id)))];
+      stoppedAt = Date.now();
+      if (how === 'kill') killAll(submission!.directory);
+      else if (how === 'scancel') slurm.run('scancel', ids);
+      else abort.abort();
+      return running;
+    });
+    expect(Date.now() - stoppedAt).toBeLessThan(20_000);
+    expect(execution.outcomes.find(({ job }) => job === slow)).toMatchObject({
+      status: 'cancelled',
+      failure: { error: 'retriable' },
+    });
+    if (how === 'interrupt') expect(execution.stopped).toBeUndefined();
+    else expect(execution.stopped).toMatchObject({ error: 'retriable', message: expect.stringMatching(/not settled/) });
+    expect(await activeSubmissions(output)).toEqual([]);
+    const again = await slurmWith().run(await planOf(output), context());
+    expect(again.stopped).toBeUndefined();
+    expect(await products(output)).toEqual(reference.tree);
+    expect(again.outcomes.some(({ status }) => status === 'skipped')).toBe(true);
+  });
+
+  it('stops the night for a bug, and cancels what waits', async () => {
+    const output = join(directory, 'bug');
+    const told = context();
+    const execution = await withFailpoint(`bug@ramp-apo-${MJD}-b-0001`, async () =>
+      slurmWith({ chunks: 3 }).run(await planOf(output), told),
+    );
+    expect(execution.stopped).toMatchObject({ error: 'bug' });
+    expect(execution.outcomes.some(({ job }) => job.startsWith('classify-'))).toBe(false);
+    expect(await activeSubmissions(output)).toEqual([]);
+  });
+
+  it('goes on alone when it is detached, holds its slices, and can be waited for', async () => {
+    const output = join(directory, 'detached');
+    const plan = await planOf(output);
+    const { left, outcomes } = await withFailpoint(`wait-1500@ramp-apo-${MJD}-a-0001`, () =>
+      slurmWith({ detach: true }).run(plan, context({ run: 'away' })),
+    );
+    expect(left).toMatchObject({ submission: join(output, 'state', 'slurm-away'), jobs: plan.jobs.length });
+    expect(outcomes).toEqual([]); // none is done before
+    const told: string[] = [];
+    const say = (text: string) => told.push(text);
+    await expect(waitForSubmissions(plan, { wait: false, say })).rejects.toThrow(
+      /run away is at work on it through Slurm.*--wait.*scancel \d+/,
+    );
+    // Another night, or other slices, are free.
+    await waitForSubmissions({ ...plan, mjd: MJD + 1 }, { wait: false, say });
+    await waitForSubmissions({ ...plan, slices: ['z'] }, { wait: false, say });
+    await waitForSubmissions(plan, { wait: true, say });
+    expect(told.length).toBe(1);
+    expect(await products(output)).toEqual(reference.tree);
+  });
+
+  it('makes the same of six slices side by side and a join after them', async () => {
+    const tele = ['apo', 'lco'];
+    const alone = join(directory, 'both');
+    const whole = await localExecutor().run(await planOf(alone, tele), context());
+    expect(whole.stopped).toBeUndefined();
+    const output = join(directory, 'slices');
+    for (const one of tele) {
+      for (const chip of ['a', 'b', 'c']) {
+        await slurmWith({ detach: true }).run(await planOf(output, [one], [chip]), context());
+      }
+    }
+    const join_ = await slurmWith().run(await planOf(output, tele, ['join']), context());
+    expect(join_.stopped).toBeUndefined();
+    expect(join_.outcomes.filter(({ job }) => !job.startsWith('classify-')).map(({ status }) => status)).not.toContain(
+      'done',
+    );
+    expect(await products(output)).toEqual(await products(alone));
   });
 });

@@ -51,7 +51,10 @@ function realMemory(): number {
   return Number(/RealMemory=(\d+)/.exec(stdout)?.[1] ?? 2048);
 }
 
-/** Starts it and waits until it takes jobs, which is a second or two. */
+/**
+ * Starts it and waits until it takes jobs, which is a second or two.
+ * @param cpus that the node claims to have
+ */
 export async function startSlurm(cpus = availableParallelism()): Promise<PrivateSlurm> {
   // Short: the path of a socket has at most 107 bytes.
   const directory = mkdtempSync(join(tmpdir(), 'rl-slurm-'));
@@ -173,6 +176,7 @@ KillWait=20
 SlurmctldTimeout=30
 MessageTimeout=4
 SlurmdTimeout=30
+SlurmdParameters=config_overrides
 NodeName=${host} NodeAddr=127.0.0.1 CPUs=${cpus} RealMemory=${realMemory() - SPARE_MB} State=UNKNOWN
 PartitionName=main Nodes=${host} Default=YES MaxTime=INFINITE State=UP
 `,

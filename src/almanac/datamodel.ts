@@ -18,16 +18,29 @@ export function countFeatures(
   folders: readonly { readonly path: string; readonly folder: string }[],
 ): DatamodelEntry[] {
   const counts = new Map<string, { files: number; first: string }>();
-  const add = (key: string, path: string): void => {
+  const add = (key: string, count: number, path: string): void => {
     const entry = counts.get(key);
-    if (entry === undefined) counts.set(key, { files: 1, first: path });
+    if (entry === undefined) counts.set(key, { files: count, first: path });
     else {
-      entry.files++;
+      entry.files += count;
       if (path < entry.first) entry.first = path;
     }
   };
-  for (const { path, folder } of folders) add(`\t-1\tfolder\t\t${folder}`, path);
-  for (const { format, path, features } of files) for (const feature of features) add(`${format}\t${feature}`, path);
+  for (const { path, folder } of folders) add(`\t-1\tfolder\t\t${folder}`, 1, path);
+  // Nearly all files of a night look the same: each look is taken apart once.
+  const looks = new Map<string, { one: Counted; files: number; first: string }>();
+  for (const one of files) {
+    const key = `${one.format}\n${one.features.join('\n')}`;
+    const look = looks.get(key);
+    if (look === undefined) looks.set(key, { one, files: 1, first: one.path });
+    else {
+      look.files++;
+      if (one.path < look.first) look.first = one.path;
+    }
+  }
+  for (const { one, files: count, first } of looks.values()) {
+    for (const feature of one.features) add(`${one.format}\t${feature}`, count, first);
+  }
   return [...counts]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([key, { files: n, first }]) => {

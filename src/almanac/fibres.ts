@@ -37,6 +37,9 @@ const COLUMNS = {
 } as const;
 const KEY_COLUMNS = ['config_id', 'configuration', 'plate_id', 'plate'];
 
+/** No light of the fibres is in these, whatever configuration their headers name. */
+const UNLIT: readonly Almanac['exposures'][number]['kind'][] = ['dark', 'internalflat', 'missing'];
+
 export interface FibreRequest {
   /** Configuration or plate. */
   readonly key: string;
@@ -75,13 +78,14 @@ function servesAny(path: string): boolean {
 }
 
 /**
- * The almanac with the fibre maps of its configurations (or plates) from one file; those that the file lacks are findings.
+ * The almanac with the fibre maps of the configurations (or plates) of its exposures of fibres, from one file; those that the file lacks are findings.
  * A file that names no configuration serves the only one of the night, or a night whose headers name none (key '').
  * @throws InputError for a file that cannot be read, and for one that does not say which of several configurations it is of
  */
 export async function withFibreMaps(almanac: Almanac, path: string): Promise<Almanac> {
   const { tele, mjd } = almanac;
-  const keys = [...new Set(almanac.exposures.map(fibreKey))].filter((key) => key !== '').sort();
+  const lit = almanac.exposures.filter(({ kind }) => !UNLIT.includes(kind));
+  const keys = [...new Set(lit.map(fibreKey))].filter((key) => key !== '').sort();
   if (servesAny(path)) {
     if (keys.length > 1) {
       const names = `${keys.slice(0, 5).join(', ')}${keys.length > 5 ? ', ...' : ''}`;

@@ -40,8 +40,8 @@ const scan = (root = raw): Promise<Almanac> => scanNight(root, { tele: 'apo', mj
 let night: Almanac;
 beforeAll(async () => {
   writeRaw(raw, 'apo/60855', [
-    ...chips({ exposure: 1, kind: 'Dark', reads: 60 }),
-    ...chips({ exposure: 2, kind: 'Dark', reads: 20 }),
+    ...chips({ exposure: 1, kind: 'Dark', reads: 60, cards: { CONFIGID: 4999 } }),
+    ...chips({ exposure: 2, kind: 'Dark', reads: 20, cards: { CONFIGID: 4999 } }),
     ...chips({ exposure: 4, reads: 47, cards: { CONFIGID: 5001, OBSCMNT: 'a cloud, perhaps' } }),
     ...chips({ exposure: 5, reads: 47, cards: { CONFIGID: 5002, 'DATE-OBS': 'no date' } }),
     ...chips({ exposure: 6, kind: 'ArcLamp', lamps: [0, 1, 0] }).slice(0, 2),
@@ -419,7 +419,7 @@ describe('the product', () => {
 
   it('lists sequences', () => {
     expect(sequencesOf(night.exposures)).toEqual([
-      { sequence: 1, kind: 'dark', configuration: '', first: 1, last: 2, exposures: 2 },
+      { sequence: 1, kind: 'dark', configuration: '4999', first: 1, last: 2, exposures: 2 },
       { sequence: 2, kind: 'object', configuration: '5001', first: 4, last: 4, exposures: 1 },
       { sequence: 3, kind: 'object', configuration: '5002', first: 5, last: 5, exposures: 1 },
       { sequence: 4, kind: 'arclamp', configuration: '', first: 6, last: 6, exposures: 1 },
@@ -471,7 +471,7 @@ describe('questions', () => {
     const files = select(tableOf(night, 'files'), [parseWhere('exposure=6')]);
     expect(files.rows).toHaveLength(2);
     const sequences = csvText(tableOf(night, 'sequences'));
-    expect(sequences.split('\n').slice(0, 2)).toEqual(['sequence,kind,config,first,last,count', '1,dark,,1,2,2']);
+    expect(sequences.split('\n').slice(0, 2)).toEqual(['sequence,kind,config,first,last,count', '1,dark,4999,1,2,2']);
     const exposures = csvText(select(tableOf(night, 'exposures'), [parseWhere('exposure=4')]));
     expect(exposures).toContain(',"a cloud, perhaps"\n');
     expect(tableOf(night, 'fibermap').rows).toEqual([]);
@@ -486,8 +486,8 @@ describe('a comparison', () => {
   it('finds exposures that came, went and changed, and another look of files', async () => {
     const later = join(base, 'later');
     writeRaw(later, 'apo/60855', [
-      ...chips({ exposure: 1, kind: 'Dark', reads: 60 }),
-      ...chips({ exposure: 2, kind: 'Object', reads: 20, cards: { NEWKEY: 1 } }),
+      ...chips({ exposure: 1, kind: 'Dark', reads: 60, cards: { CONFIGID: 4999 } }),
+      ...chips({ exposure: 2, kind: 'Object', reads: 20, cards: { CONFIGID: 4999, NEWKEY: 1 } }),
       ...chips({ exposure: 3, kind: 'Dark' }),
       ...chips({ exposure: 5, reads: 47, cards: { CONFIGID: 5002, 'DATE-OBS': 'no date' } }),
       ...chips({ exposure: 6, kind: 'ArcLamp', lamps: [0, 1, 0] }),

@@ -269,6 +269,7 @@ describe('the night', () => {
       InputError,
     );
     await expect(scan({ instrument: nirc2 })).rejects.toThrow(UsageError);
+    await expect(scan({ tele: 'lcoo' })).rejects.toThrow('no telescope "lcoo" of apogee; did you mean "lco"?');
     write(chips({ exposure: 1 }));
     await expect(scan({ signal: AbortSignal.abort() })).rejects.toThrow(RetriableError);
   });

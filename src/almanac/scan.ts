@@ -4,6 +4,7 @@ import { RetriableError, UsageError } from '../core/errors.js';
 import type { Drop, Exposure, ExposureKind, RawFrame } from '../core/exposure.js';
 import type { NightRules, Prefilters } from '../core/night_rules.js';
 import type { Instrument } from '../core/product.js';
+import { didYouMean } from '../core/suggest.js';
 import type { FitsLimits } from '../fits/index.js';
 import { applyBadList, type BadExposure } from './bad.js';
 import { countFeatures, expectedChanges } from './datamodel.js';
@@ -43,11 +44,15 @@ export function nightRules(instrument: Instrument): NightRules {
  * Lists a night. What is wrong with a file or an exposure is recorded (`drop`, `findings`) and never thrown.
  * @param root holds TELE/MJD/, MJD/, or the files themselves
  * @throws InputError when the root is no directory, StorageError when it cannot be listed, UsageError for an instrument
- *   without rules, RetriableError when the signal came
+ *   without rules or a telescope that it has not, RetriableError when the signal came
  */
 export async function scanNight(root: string, request: ScanRequest): Promise<Almanac> {
   const { tele, mjd, instrument, limits, signal } = request;
   const rules = nightRules(instrument);
+  if (!rules.telescopes.includes(tele)) {
+    const near = didYouMean(tele, rules.telescopes) || `; there are ${rules.telescopes.join(', ')}`;
+    throw new UsageError(`no telescope "${tele}" of ${instrument.name}${near}`);
+  }
   const prefilters = { ...rules.prefilters, ...request.prefilters };
   const found = await findRaw(root, { tele, mjd, instrument, rules });
   const findings: Finding[] = [];
@@ -150,7 +155,7 @@ function byFolder(files: readonly FoundFile[]): Map<string, FoundFile[]> {
 }
 
 /** Runs of numbers that follow each other: first and last of each. */
-export function ranges(numbers: readonly number[]): [number, number][] {
+function ranges(numbers: readonly number[]): [number, number][] {
   const out: [number, number][] = [];
   for (const n of numbers) {
     const last = out.at(-1);

@@ -66,6 +66,7 @@ export interface ExpectedDatamodel {
 }
 
 export interface NightRules {
+  readonly telescopes: readonly string[];
   /** Where the files of a night lie below the root, the first that has one wins; {tele} and {mjd} are filled in. */
   readonly folders: readonly string[];
   readonly chips: readonly string[];
@@ -74,7 +75,5 @@ export interface NightRules {
   readonly kinds: Readonly<Record<string, ExposureKind>>;
   readonly lampRules: readonly LampRule[];
   readonly prefilters: Prefilters;
-  /** Fewest reads of a dark that a calibration is built of, where a survey can choose among many. */
-  readonly calibrationDarkReads: number;
   readonly datamodel: ExpectedDatamodel;
 }

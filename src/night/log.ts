@@ -1,7 +1,8 @@
 /** The log files of a night: one for each exposure, one for what joins exposures, all with the id of the run. */
-import type { Store } from '../store/index.js';
+import { openStore, type Store } from '../store/index.js';
+import type { RunSink } from './executor.js';
 import { exposureText } from './graph.js';
-import type { Job, NightEvent } from './job.js';
+import type { Job, NightEvent, Outcome } from './job.js';
 
 /** Lines wait this long [ms]: thousands of jobs a second cost few writes, and a crash loses no more than that. */
 const BATCH_MS = 100;
@@ -13,14 +14,15 @@ export function logOf({ tele, mjd, exposure }: Job['identity']): string {
 
 /** Appends events to the logs of an output directory, in batches. */
 export class NightLog {
-  readonly #store: Store;
+  readonly #output: string;
+  #store: Promise<Store> | undefined;
   readonly #lines = new Map<string, string[]>();
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> = Promise.resolve();
   #problem: unknown;
 
-  constructor(store: Store) {
-    this.#store = store;
+  constructor(output: string) {
+    this.#output = output;
   }
 
   /** @param file relative to the output directory */
@@ -43,7 +45,9 @@ export class NightLog {
       const batch = [...this.#lines];
       this.#lines.clear();
       try {
-        for (const [file, lines] of batch) await this.#store.appendLines(file, lines);
+        this.#store ??= openStore(this.#output);
+        const store = await this.#store;
+        for (const [file, lines] of batch) await store.appendLines(file, lines);
       } catch (error) {
         this.#problem ??= error;
       }
@@ -51,4 +55,41 @@ export class NightLog {
     await this.#writing;
     if (this.#problem !== undefined) throw this.#problem;
   }
+}
+
+/** What an executor tells, as events. */
+export class EventSink implements RunSink {
+  readonly #tell: (event: Omit<NightEvent, 'time' | 'run'>, job: Job | undefined) => void;
+
+  constructor(tell: (event: Omit<NightEvent, 'time' | 'run'>, job: Job | undefined) => void) {
+    this.#tell = tell;
+  }
+
+  begin(job: Job, attempt: number): void {
+    this.#ofJob(job, { event: 'begin', attempt });
+  }
+
+  retry(job: Job, outcome: Outcome, waitSeconds: number): void {
+    this.#ofJob(job, { event: 'retry', outcome, message: `again in ${waitSeconds} s` });
+  }
+
+  end(job: Job, outcome: Outcome): void {
+    this.#ofJob(job, { event: 'end', outcome });
+  }
+
+  message(text: string, job?: Job): void {
+    if (job === undefined) this.#tell({ event: 'message', message: text }, undefined);
+    else this.#ofJob(job, { event: 'message', message: text });
+  }
+
+  #ofJob(job: Job, event: Omit<NightEvent, 'time' | 'run' | 'job' | 'stage'>): void {
+    this.#tell({ ...event, job: job.id, stage: job.stage }, job);
+  }
+}
+
+/** Events of jobs to their log files alone: for a process that does a part of a run. */
+export function logSink(log: NightLog, run: string): RunSink {
+  return new EventSink((event, job) => {
+    if (job !== undefined) log.write(logOf(job.identity), { time: new Date().toISOString(), run, ...event });
+  });
 }

@@ -8,12 +8,12 @@ import type { Exposure } from '../core/exposure.js';
 import { processBirth } from '../core/process.js';
 import { type Ledger, openLedger, STATE_FOLDER } from '../ledger/index.js';
 import { awaitLock, Lock, type LockHolder, openStore, takeLock } from '../store/index.js';
-import type { Execution, Executor, RunContext, RunSink } from './executor.js';
+import type { Execution, Executor, RunContext } from './executor.js';
 import { exitCodeOf, type Failure } from './failure.js';
 import { chipsOf, JOIN } from './graph.js';
 import type { Job, NightEvent, NightOptions, Outcome, Plan, RunAbout } from './job.js';
 import { ledgerPlace } from './ledger.js';
-import { logOf, NightLog } from './log.js';
+import { EventSink, logOf, NightLog } from './log.js';
 import { absoluteExposures, NIGHT_DEFAULTS, planNight } from './plan.js';
 import { NIGHT_INSTRUMENT } from './record.js';
 import { defaultMemory } from './resident.js';
@@ -192,30 +192,33 @@ function lockedSlices(slices: readonly string[] | undefined, exposures: readonly
 }
 
 /** Tells the logs, the ledger and the caller of everything; keeps count for the progress line. */
-class Telling implements RunSink {
+class Telling extends EventSink {
   readonly #run: string;
   readonly #log: NightLog;
   readonly #ledger: Ledger;
   readonly #request: NightRequest;
-  readonly #writesLogs: boolean;
   readonly #running = new Map<string, Job>();
   readonly #cost: Map<string, number>;
   readonly #total: number;
+  readonly #jobs: number;
   #done = 0;
   #settled = 0;
-  readonly #ofJobs: number;
 
   constructor(run: string, plan: Plan, request: NightRequest, log: NightLog, ledger: Ledger) {
+    super((event, job) => {
+      // What never began is told here: no task of an executor knows of it.
+      const own = job !== undefined && !(request.executor.writesLogs && (event.outcome?.attempt ?? 1) > 0);
+      this.tell(event, ...(own ? [logOf(job.identity)] : []));
+    });
     this.#run = run;
     this.#log = log;
     this.#ledger = ledger;
     this.#request = request;
-    this.#writesLogs = !request.executor.writesLogs;
     // A job that costs nothing by its prediction still takes a moment.
     const cost = ({ state, prediction }: Job) => (state === 'todo' ? Math.max(0.01, prediction.cpuSeconds) : 0);
     this.#cost = new Map(plan.jobs.map((job) => [job.id, cost(job)]));
     this.#total = [...this.#cost.values()].reduce((sum, seconds) => sum + seconds, 0);
-    this.#ofJobs = plan.jobs.length;
+    this.#jobs = plan.jobs.length;
   }
 
   /** @param files logs that it goes to */
@@ -226,43 +229,33 @@ class Telling implements RunSink {
     this.#request.onEvent?.(whole);
   }
 
-  #ofJob(job: Job, event: Omit<NightEvent, 'time' | 'run' | 'job' | 'stage'>, begun = true): void {
-    const files = this.#writesLogs || !begun ? [logOf(job.identity)] : [];
-    this.tell({ ...event, job: job.id, stage: job.stage }, ...files);
+  planned({ id, stage, identity, state, key, why }: Job): void {
+    this.tell({ event: 'planned', job: id, stage, state, key, message: why }, logOf(identity));
   }
 
-  planned(job: Job): void {
-    this.#ofJob(job, { event: 'planned', state: job.state, key: job.key, message: job.why }, false);
-  }
-
-  begin(job: Job, attempt: number): void {
+  override begin(job: Job, attempt: number): void {
     this.#running.set(job.id, job);
-    this.#ofJob(job, { event: 'begin', attempt });
+    super.begin(job, attempt);
     this.#progress();
   }
 
-  retry(job: Job, outcome: Outcome, waitSeconds: number): void {
+  override retry(job: Job, outcome: Outcome, waitSeconds: number): void {
     this.#running.delete(job.id);
-    this.#ofJob(job, { event: 'retry', outcome, message: `again in ${waitSeconds} s` });
+    super.retry(job, outcome, waitSeconds);
   }
 
-  end(job: Job, outcome: Outcome): void {
+  override end(job: Job, outcome: Outcome): void {
     this.#running.delete(job.id);
     this.#settled += 1;
     this.#done += this.#cost.get(job.id) ?? 0;
-    this.#ofJob(job, { event: 'end', outcome }, outcome.attempt > 0);
+    super.end(job, outcome);
     this.#progress();
-  }
-
-  message(text: string, job?: Job): void {
-    if (job === undefined) this.tell({ event: 'message', message: text });
-    else this.#ofJob(job, { event: 'message', message: text });
   }
 
   #progress(): void {
     const [now] = this.#running.keys();
     const more = this.#running.size > 1 ? ` and ${this.#running.size - 1} more` : '';
-    const label = `${this.#settled} of ${this.#ofJobs} jobs${now === undefined ? '' : `; ${now}${more}`}`;
+    const label = `${this.#settled} of ${this.#jobs} jobs${now === undefined ? '' : `; ${now}${more}`}`;
     this.#request.onProgress?.(this.#done, this.#total, label);
   }
 }
@@ -308,7 +301,7 @@ export async function runNight(request: NightRequest): Promise<NightRun> {
   const exposures = almanacs.flatMap(absoluteExposures);
   const store = await openStore(output);
   const locks = await lockSlices(output, request, lockedSlices(request.slices, exposures), run);
-  const log = new NightLog(store);
+  const log = new NightLog(output);
   let ledger: Ledger | undefined;
   try {
     // What was listed stays with what is made of it: the page and the final pass need no raw files to know the night.

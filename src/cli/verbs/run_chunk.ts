@@ -30,13 +30,21 @@ export function defineRunChunk(program: Command, define: Define): void {
     async (_words, { submission, level, index }: GlobalOptions & ChunkFlags, session) => {
       const { localExecutor } = await import('../../night/local.js');
       const { runChunk } = await import('../../night/slurm/chunk.js');
-      const { outcomes, unready, stopped } = await runChunk({
+      const { logSink, NightLog } = await import('../../night/log.js');
+      let log: InstanceType<typeof NightLog> | undefined;
+      const report = await runChunk({
         directory: submission,
         level,
         index,
         executor: localExecutor(),
+        logs: (plan, run) => {
+          log = new NightLog(plan.output);
+          return logSink(log, run);
+        },
         signal: session.interrupt.signal,
       });
+      await log?.flush();
+      const { outcomes, unready, stopped } = report;
       const count = (status: string) => outcomes.filter((one) => one.status === status).length;
       const states = ['done', 'skipped', 'dropped', 'failed', 'cancelled'] as const;
       const text = [

@@ -1,7 +1,7 @@
 /**
  * Raw files of an APOGEE night: where they lie, which card says what, what is too short to reduce.
- * Sources: sdss/almanac (cards, kinds, folders, chip flags), ApogeeReduction.jl (FPI and other lamps, the run list's prefilters,
- * reads of darks for calibrations), apogee_drp (layout of .apz).
+ * Sources: sdss/almanac (cards, kinds, folders, chip flags), ApogeeReduction.jl (FPI and other lamps, the run list's
+ * prefilters), apogee_drp (layout of .apz).
  */
 import type { ExpectedCard, NightRules } from '../../core/night_rules.js';
 
@@ -12,6 +12,7 @@ const READ_COLUMNS = 2560;
 const ROWS = 2048;
 
 export const NIGHT_RULES: NightRules = {
+  telescopes: ['apo', 'lco'],
   folders: ['{tele}/{mjd}', '{mjd}', ''],
   chips: ['a', 'b', 'c'],
   dictionary: {
@@ -50,7 +51,6 @@ export const NIGHT_RULES: NightRules = {
   lampRules: [{ kind: 'arclamp', lamps: { thar: 0, une: 0 }, becomes: 'fpi' }],
   // More than three reads; a quartz flat may have three.
   prefilters: { leastReads: { quartzflat: 3, else: 4 }, chips: ['a', 'b', 'c'] },
-  calibrationDarkReads: 30,
   datamodel: {
     formats: {
       apz: [

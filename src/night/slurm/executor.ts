@@ -2,7 +2,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
+import { packageRoot } from '../../core/addon.js';
 import { EXIT_CODES, RetriableError } from '../../core/errors.js';
 import type { Store } from '../../store/index.js';
 import type { Execution, Executor, RunContext } from '../executor.js';
@@ -37,16 +37,17 @@ export interface SlurmOptions {
 
 /** Resident memory of a chunk's process and its worker before the first job, with the addon loaded [bytes]; measured 130 MB. */
 const IDLE_BYTES = 200e6;
-/** Between two looks at the queue: a second at first, longer while nothing changes, as a controller serves many. */
-const FIRST_POLL_MS = 1000;
+/** Between two looks at the queue: a tenth of the time since the last news, as a controller serves many. */
+const SHORTEST_POLL_MS = 500;
 const LONGEST_POLL_MS = 20_000;
-const POLL_GROWTH = 1.3;
+const POLL_SHARE = 0.1;
 /** So long a controller may be away while arrays run: a restart of it takes minutes at most. */
 const AWAY_MS = 10 * 60_000;
 /** After scancel: chunks end in order within 20 s, and this process must, too. */
 const CANCEL_MS = 17_000;
 
-const MAIN = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
+/** The compiled command line: nodes run plain JavaScript, also when this file runs from its source in tests. */
+const main = (): string => join(packageRoot(), 'build', 'js', 'cli', 'main.js');
 
 export function slurmExecutor(options: SlurmOptions): Executor {
   return {
@@ -82,7 +83,7 @@ async function runOnSlurm(plan: Plan, context: RunContext, options: SlurmOptions
     isolate: context.isolate,
     force: [...force],
   };
-  const store = await writeSubmission(plan, submission, { node: process.execPath, main: MAIN });
+  const store = await writeSubmission(plan, submission, { node: process.execPath, main: main() });
   const ids = await submitAll(plan, store, submission, options, await arraysBefore(plan));
   const number = levels.reduce((sum, { chunks }) => sum + chunks.length, 0);
   sink.message(
@@ -147,13 +148,13 @@ async function follow(
   store: Store,
   ids: readonly number[],
 ): Promise<Execution> {
-  let wait = FIRST_POLL_MS;
+  let newsAt = Date.now();
   let awaySince: number | undefined;
   let cancelledAt: number | undefined;
   for (;;) {
     if (cancelledAt === undefined && (signal?.aborted === true || follower.failed !== undefined)) {
       cancelledAt = Date.now();
-      wait = FIRST_POLL_MS;
+      newsAt = cancelledAt;
       await cancel(ids);
     }
     let left: number;
@@ -172,14 +173,14 @@ async function follow(
       }
       left = 1;
     }
-    if (await follower.read()) wait = FIRST_POLL_MS;
+    if (await follower.read()) newsAt = Date.now();
     if (left === 0) break;
     if (cancelledAt !== undefined && Date.now() - cancelledAt > CANCEL_MS) {
       sink.message(`arrays ${ids.join(', ')} were cancelled and have not ended yet`);
       return follower.execution(plan);
     }
+    const wait = Math.min(Math.max((Date.now() - newsAt) * POLL_SHARE, SHORTEST_POLL_MS), LONGEST_POLL_MS);
     await sleep(wait, undefined, { signal: cancelledAt === undefined ? signal : undefined }).catch(() => undefined);
-    wait = Math.min(wait * POLL_GROWTH, cancelledAt === undefined ? LONGEST_POLL_MS : FIRST_POLL_MS);
   }
   await noteEnded(store);
   const execution = follower.execution(plan);
