@@ -55,16 +55,22 @@ const THUMB_LEAST = 16;
 
 /**
  * Telescopes whose night is in a directory of products.
- * @throws InputError when there is none
+ * @param wanted of those
+ * @throws InputError when there is none, UsageError for one that is not there
  */
-export function nightTelescopes(output: string, mjd: number): string[] {
+export function nightTelescopes(output: string, mjd: number, wanted?: readonly string[]): readonly string[] {
   const found = existsSync(output)
     ? readdirSync(output, { withFileTypes: true })
         .filter((entry) => entry.isDirectory() && existsSync(join(output, almanacName(entry.name, mjd))))
         .map(({ name }) => name)
         .sort()
     : [];
-  if (found.length > 0) return found;
+  for (const tele of found.length > 0 ? (wanted ?? []) : []) {
+    if (!found.includes(tele)) {
+      throw new UsageError(`${output} has no night ${mjd} of "${tele}"; it has ${found.join(', ')}`);
+    }
+  }
+  if (found.length > 0) return wanted ?? found;
   throw new InputError(`there is no almanac of the night ${mjd}: nothing was run or planned into this directory`, {
     file: output,
   });
@@ -113,7 +119,7 @@ export async function readNight(output: string, tele: string, mjd: number): Prom
 }
 
 /** Products of each job: those that are planned, and those that its newest outcome names. */
-function productNames(plan: Plan, events: readonly NightEvent[]): Map<string, readonly string[]> {
+export function productNames(plan: Plan, events: readonly NightEvent[]): Map<string, readonly string[]> {
   const names = new Map(plan.jobs.map((job) => [job.id, job.products]));
   for (const { event, outcome } of events) {
     if (
@@ -368,13 +374,7 @@ export async function reportNight({ output, mjd, onProgress }: ReportRequest, te
  */
 export async function report(request: ReportRequest): Promise<ReportOutcome> {
   const { output, mjd } = request;
-  const known = nightTelescopes(output, mjd);
-  const wanted = request.tele ?? known;
-  for (const tele of wanted) {
-    if (!known.includes(tele)) {
-      throw new UsageError(`${output} has no night ${mjd} of "${tele}"; it has ${known.join(', ')}`);
-    }
-  }
+  const wanted = nightTelescopes(output, mjd, request.tele);
   const nights: NightPage[] = [];
   for (const tele of wanted) nights.push(await reportNight(request, tele));
   if (nights.length < 2) return { nights, index: '' };

@@ -40,4 +40,4 @@ export { checkName } from './names.js';
 export type { Chunks, ProductState } from './store.js';
 export { openStore, productState, readManifest, Store } from './store.js';
 export type { TreeEntry, VerifyResult, VerifyStatus } from './verify.js';
-export { listTree, verifyDirectory } from './verify.js';
+export { listTree, verifyDirectory, verifyProduct } from './verify.js';

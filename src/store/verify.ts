@@ -93,6 +93,14 @@ export async function* verifyDirectory(
   }
 }
 
+/** Re-reads one product and its manifest: whether the one is what the other says. Never 'unlisted' or 'leftover'. */
+export async function verifyProduct(
+  path: string,
+  options: { fs?: StoreFs } = {},
+): Promise<Pick<VerifyResult, 'status' | 'detail'>> {
+  return verifyOne(options.fs ?? nodeFs, path + MANIFEST_SUFFIX);
+}
+
 async function verifyOne(fs: StoreFs, manifestPath: string): Promise<{ status: VerifyStatus; detail: string }> {
   try {
     const entry = await readManifestFile(fs, manifestPath);

@@ -4,6 +4,7 @@ import type { Define } from '../reply.js';
 import { defineAlmanac } from './almanac.js';
 import { defineBench } from './bench.js';
 import { defineCalib } from './calib.js';
+import { defineCheck } from './check.js';
 import { defineDiff } from './diff.js';
 import { defineDoctor } from './doctor.js';
 import { defineInspect } from './inspect.js';
@@ -27,6 +28,7 @@ export function defineVerbs(program: Command, define: Define): void {
   defineInspect(program, define);
   defineView(program, define);
   defineReport(program, define);
+  defineCheck(program, define);
   defineRunChunk(program, define);
   defineStatus(program, define);
   defineVerify(program, define);
