@@ -7,7 +7,7 @@ import { InputError } from '../core/errors.js';
 import { type Drop, EXPOSURE_KINDS, type Exposure, type RawFrame } from '../core/exposure.js';
 import { version } from '../core/version.js';
 import { type ColumnInput, encodeFits, type FitsFile, type FitsTable, openFits } from '../fits/index.js';
-import type { ManifestEntry, Store } from '../store/index.js';
+import { type ManifestEntry, productKey, type Store } from '../store/index.js';
 import {
   ALMANAC_SCHEMA,
   type Almanac,
@@ -216,6 +216,8 @@ export async function writeAlmanac(store: Store, name: string, almanac: Almanac)
     kernels: {},
     software: `rampline ${version()}`,
   };
+  const before = await store.readManifest(name);
+  if (before !== undefined && (await store.isDone(name, productKey(record)))) return before;
   return store.writeProduct(name, chunks, record);
 }
 

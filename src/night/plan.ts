@@ -1,4 +1,5 @@
 /** The plan of a night: every job, what it needs, what it will cost, and whether it is done already and why. */
+import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import type { Almanac } from '../almanac/index.js';
@@ -284,7 +285,7 @@ class States {
     const nothing = before === undefined ? !this.#hasBuilt(stage, task) : before.entry === undefined;
     if (nothing && hash !== 'all') {
       // What cannot be done is said now; inputs need no hash for that.
-      await productsOf(stage, task, async () => NO_HASH, { surveys: this.#surveys });
+      await productsOf(stage, task, async (path) => noHash(path), { surveys: this.#surveys });
       return { state: 'todo', why: before?.fault ?? NOT_BUILT };
     }
     const products = await productsOf(stage, task, (path) => this.#hash(path, before?.entry), {
@@ -328,7 +329,7 @@ class States {
     const { hash = 'needed', memory } = this.#request;
     if (hash === 'none') {
       const known = memory && (await knownHash(path, memory));
-      return known?.sha256 ?? entry?.inputs.find(({ name }) => name === basename(path))?.sha256 ?? NO_HASH;
+      return known?.sha256 ?? entry?.inputs.find(({ name }) => name === basename(path))?.sha256 ?? noHash(path);
     }
     return (await hashFile(path, memory && { memory })).sha256;
   }
@@ -336,5 +337,5 @@ class States {
 
 const NOT_BUILT = 'no calibration of these exposures, parameters and kernels was built';
 
-/** Stands for a hash that decides nothing. */
-const NO_HASH = '0'.repeat(64);
+/** Stands for a hash that decides nothing; no two files have the same. */
+const noHash = (path: string): string => createHash('sha256').update(path).digest('hex');

@@ -191,7 +191,7 @@ describe('failures', () => {
   });
 
   it('after a signal begin nothing again', () => {
-    const { schedule, told } = made([job('a'), job('b')]);
+    const { schedule, told } = made([job('a'), job('b'), job('c', ['a'])]);
     schedule.next(0);
     schedule.close();
     schedule.end(failed('a', 'retriable'), 0);

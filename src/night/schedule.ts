@@ -314,6 +314,8 @@ export class Schedule {
       state.outcome = one.outcome;
       this.#unsettled -= 1;
       this.#rules.onEnd(state.job, one.outcome);
+      // The run ends: what is behind is left for the next one, and not dropped.
+      if (one.outcome.status === 'failed' || one.outcome.status === 'cancelled') continue;
       for (const next of state.behind) {
         next.waitsFor -= 1;
         if (next.waitsFor > 0 || this.#known.has(next.job.id)) continue;

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { verifyDirectory } from '../../src/store/index.js';
@@ -39,6 +39,7 @@ afterAll(() => rmSync(night.base, { recursive: true, force: true }));
 /** Manifests of products that are whole, as they stand, by the product's name. */
 async function wholeProducts(output: string): Promise<Map<string, string>> {
   const found = new Map<string, string>();
+  if (!existsSync(output)) return found; // killed before it began
   for await (const { product, status, detail } of verifyDirectory(output)) {
     // Under a final name there is never a part of a file. What has no manifest yet is not done.
     expect(['ok', 'unlisted', 'leftover'], `${product}: ${detail}`).toContain(status);
