@@ -61,8 +61,8 @@ export interface Rules {
       readonly noise: number;
     };
   };
-  /** Rows of a chip without which nothing is dropped for being without light. */
-  readonly rowsForDark: { readonly least: number };
+  /** What a chip needs before an exposure is dropped for want of light: rows, and for a lamp the most noise [DN/read]. */
+  readonly withoutLight: { readonly rows: number; readonly lampNoise: number };
   /** Probability from which a finding is certain, and from which it is one at all. */
   readonly certain: number;
   readonly likely: number;
@@ -107,7 +107,7 @@ export function parseRules(text: string): Rules {
   if (![limit, least, floors.dark, floors.level, floors.pattern, floors.noise].every((value) => value > 0)) {
     refuse('outliers', 'expected numbers above 0');
   }
-  if (!(found.rowsForDark.least > 0)) refuse('rowsForDark', 'expected rows');
+  if (!(found.withoutLight.rows > 0 && found.withoutLight.lampNoise > 0)) refuse('withoutLight', 'expected limits');
   if (!(found.likely > 0 && found.certain > found.likely && found.certain < 1)) {
     refuse('certain, likely', 'expected 0 < likely < certain < 1');
   }

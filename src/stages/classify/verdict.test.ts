@@ -79,6 +79,7 @@ describe('verdicts', () => {
     ['dark', FIBRES],
     ['dark', STARS],
     ['dark', COMB],
+    ['dark', { ...SMOOTH, tilt: 10 }],
     ['internalflat', {}],
     ['internalflat', FIBRES],
     ['domeflat', {}],
@@ -135,6 +136,8 @@ describe('verdicts', () => {
       expect(one.verdict).toBe('suspect');
     }
     expect(verdictOf({ rows: 24 }, 'domeflat').verdict).toBe('suspect');
+    expect(verdictOf({ noise: 1.5 }, 'arclamp').verdict).toBe('suspect');
+    expect(verdictOf({ noise: 1.5 }, 'domeflat').verdict).toBe('drop');
   });
 
   it('survive features that are missing', () => {

@@ -74,6 +74,7 @@ const BRIGHTNESS: Readonly<Partial<Record<Light, readonly [ramp: RampName, featu
   arclamp: ['persistentLines', 'lines'],
   fpi: ['persistentLines', 'lines'],
   object: ['persistentSky', 'lines'],
+  unknown: ['persistent', 'level'],
 };
 
 const figure = (value: number): string =>
@@ -96,14 +97,22 @@ function evidence(chips: readonly ChipFeatures[], found: Light, { ramps }: Rules
   return said('level', 'median');
 }
 
-/** Whether a chip leaves no doubt that this light, or this lack of it, is not what the header claims. */
-function isPlain({ values }: ChipFeatures, found: Light, claim: ExposureKind, rules: Rules): boolean {
+/** Whether light is brighter than what an earlier exposure leaves: on each chip, for a lamp's lines on one. */
+function isBright(chips: readonly ChipFeatures[], found: Light, rules: Rules): boolean {
   const [ramp, feature] = BRIGHTNESS[found] ?? [];
-  if (ramp !== undefined && feature !== undefined) return answer(rules, ramp, values[feature]) >= rules.certain;
+  if (ramp === undefined || feature === undefined) return false;
+  const bright = ({ values }: ChipFeatures) => answer(rules, ramp, values[feature]) >= rules.certain;
+  return ramp === 'persistentLines' ? chips.some(bright) : chips.every(bright);
+}
+
+/** Whether a chip that shows no light would have shown the light that is claimed. */
+function wouldShow({ values }: ChipFeatures, claim: ExposureKind, rules: Rules): boolean {
+  const { rows, lampNoise } = rules.withoutLight;
   // A strip of few rows sees no fibre, or hardly one.
-  if (values.rows < rules.rowsForDark.least) return false;
+  if (values.rows < rows) return false;
+  if (claim === 'arclamp') return values.noise <= lampNoise;
   if (claim !== 'object') return true;
-  // The sky is faint: an object is dark only where even a small part of it would have been seen, and none was.
+  // The sky is faint: even a small part of it must be known to be missing, and none be seen.
   return answer(rules, 'night', values.night) <= 1 - rules.certain && !(values.sky > rules.ramps.sky.no);
 }
 
@@ -132,15 +141,10 @@ export function judge(chips: readonly ChipFeatures[], claim: ExposureKind, rules
     if (others.length === 0) return finding('ok', `${says}, and ${what}`);
     return finding('suspect', `${says}, and ${what}; but not on chip ${others.map(({ chip }) => chip).join(', ')}`);
   }
+  if (!drop.includes(found)) return finding('suspect', `${says}; ${what}`);
   // A dark does not ask which light it is: any spoils it.
   const certain = shares.every((one) => (claim === 'dark' ? 1 - one.dark : one[found]) >= rules.certain);
-  if (
-    drop.includes(found) &&
-    certain &&
-    chips.every((chip) => isPlain(chip, found, claim, rules)) &&
-    chips.length > 0
-  ) {
-    return finding('drop', `${says}; ${what}`);
-  }
+  const plain = found === 'dark' ? chips.every((chip) => wouldShow(chip, claim, rules)) : isBright(chips, found, rules);
+  if (chips.length > 0 && certain && plain) return finding('drop', `${says}; ${what}`);
   return finding('suspect', `${says}; ${what}; too uncertain to drop it`);
 }
