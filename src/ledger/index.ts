@@ -19,6 +19,8 @@ export type { JobStatus, LedgerAbout, LedgerEvent, LedgerFailure, LedgerOutcome 
 export { type AttemptRow, type JobRow, type Rows, type RunRow, stageOfJobId } from './fold.js';
 export { Ledger, type NightSelection } from './ledger.js';
 export {
+  hashesOf,
+  type KnownHashes,
   type LedgerPlace,
   type LedgerReading,
   openLedger,

@@ -1,10 +1,10 @@
 /** Where the ledger of an output directory is, and how it is opened, read and made again. */
 import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
-import { RetriableError, StorageError, UsageError } from '../core/errors.js';
+import { RamplineError, RetriableError, StorageError, UsageError } from '../core/errors.js';
 import { processState } from '../core/process.js';
 import { type Connection, type FileSystemType, isDatabaseUrl, openDatabase, publicUrl } from '../database/index.js';
-import { openStore } from '../store/index.js';
+import { type HashMemory, openStore } from '../store/index.js';
 import { Fold, type JobRow, type Rows } from './fold.js';
 import { assertMainThread, Ledger, type NightSelection, readContent, writeRows } from './ledger.js';
 import { LAYOUT, type Tables } from './tables.js';
@@ -113,6 +113,27 @@ export async function openLedger(place: LedgerPlace): Promise<Ledger> {
     throw error;
   }
   return new Ledger(connection, word);
+}
+
+/** Hashes that can only be asked. */
+export type KnownHashes = HashMemory & { readonly close: () => Promise<void> };
+
+/**
+ * What a ledger knows of the hashes of files, for those who write nothing.
+ * @returns undefined where there is no ledger, or it does not answer: files are then read
+ */
+export async function hashesOf(place: LedgerPlace): Promise<KnownHashes | undefined> {
+  assertMainThread();
+  let opened: Awaited<ReturnType<typeof connect>>;
+  try {
+    opened = await connect(place, false);
+  } catch (error) {
+    if (error instanceof RamplineError && error.class !== 'bug' && error.class !== 'usage') return undefined;
+    throw error;
+  }
+  if (opened === undefined) return undefined;
+  const ledger = new Ledger(opened.connection, opened.word);
+  return { get: ledger.hashes.get, set: () => undefined, close: () => ledger.close() };
 }
 
 /** What a ledger says, and where that was read. */

@@ -9,6 +9,7 @@ import { defineDiff } from './diff.js';
 import { defineDoctor } from './doctor.js';
 import { defineInspect } from './inspect.js';
 import { defineKernels } from './kernels.js';
+import { definePlan } from './plan.js';
 import { defineCalibrate, defineRamp } from './ramp.js';
 import { defineReport } from './report.js';
 import { defineRun } from './run.js';
@@ -24,6 +25,7 @@ export function defineVerbs(program: Command, define: Define): void {
   defineRamp(program, define);
   defineCalibrate(program, define);
   defineCalib(program, define);
+  definePlan(program, define);
   defineRun(program, define);
   defineInspect(program, define);
   defineView(program, define);

@@ -3,32 +3,20 @@ import { type Command, Option } from 'commander';
 import { EXIT_CODES, UsageError } from '../../core/errors.js';
 import type { NightEvent, Outcome } from '../../night/job.js';
 import type { NightRun } from '../../night/run.js';
-import { byteSize, collectList, collectParams, realNumber, wholeNumber } from '../options.js';
+import { askedNight, type NightFlags, withNight } from '../night_options.js';
+import { byteSize, realNumber } from '../options.js';
+import { planReply } from '../plan_text.js';
 import type { Define, GlobalOptions, Session } from '../reply.js';
 import { printable, table } from '../table.js';
 import { addSlurmOptions, type SlurmFlags, slurmOptionsOf } from './run_slurm.js';
 
-interface RunFlags extends SlurmFlags {
-  readonly tele?: readonly string[];
-  readonly mjd?: number;
-  readonly chip?: readonly string[];
-  readonly join?: boolean;
-  readonly calib?: readonly string[];
-  readonly pin?: string;
-  readonly build?: readonly string[];
-  readonly bad?: readonly string[];
-  readonly set?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
-  readonly verify: boolean;
-  readonly diagnostics?: boolean;
+interface RunFlags extends NightFlags, SlurmFlags {
   readonly executor: 'local' | 'slurm';
   readonly memory?: number;
   readonly isolate?: boolean;
   readonly timeout?: number;
   readonly wait?: boolean;
-  readonly from?: string;
-  readonly to?: string;
-  readonly only?: readonly string[];
-  readonly ledger?: string;
+  readonly dryRun?: boolean;
 }
 
 const MORE =
@@ -38,25 +26,6 @@ const MORE =
   'The exit code is that of the most serious failure, also of a dropped exposure; what a list of bad exposures or a verdict\n' +
   'leaves out is no failure. 30: another run works on the same night (--wait waits for it).\n' +
   'Products are in DIR/TELE/MJD, calibrations of the night in DIR/calib, logs in DIR/log, locks and the ledger in DIR/state.';
-
-function withNight(command: Command): Command {
-  return command
-    .argument('<raw>', 'directory of raw files')
-    .option('--tele <names>', 'telescopes: apo, lco or apo,lco', collectList)
-    .option('--mjd <n>', 'night (SJD)', wholeNumber('--mjd', 0, 999_999))
-    .option('--chip <names>', 'only these chips; runs of different chips may go side by side', collectList)
-    .option('--join', 'only what joins chips, when all chips are done')
-    .option('--calib <dir>', 'directory of calibrations; may be repeated', collectList)
-    .option('--pin <name>', 'take exactly the calibrations frozen under this name')
-    .option('--build <words>', 'calibrations that the night builds of its own exposures', collectList)
-    .option('--bad <file>', 'list of bad exposures: tele mjd exposure [chip] reason; may be repeated', collectList)
-    .option('--set <name.param=value>', 'a parameter of a stage or kernel; may be repeated', collectParams)
-    .option('--no-verify', 'do not verify the checksums of raw files')
-    .option('--diagnostics', 'also write the images NJUMPS and LASTGOOD')
-    .option('--from <stage>', 'begin with this stage: what comes before must be done')
-    .option('--to <stage>', 'end with this stage')
-    .option('--only <exposures>', 'only these and what they need: 12, 12-a, apo-12-a; may be repeated', collectList);
-}
 
 function withExecution(command: Command): Command {
   command
@@ -73,6 +42,7 @@ function withExecution(command: Command): Command {
       realNumber('--timeout', 0.1, 1e7),
     )
     .option('--wait', 'wait for another run that works on the same night')
+    .option('--dry-run', 'only say what would be done, what it costs, and what is done already: as rampline plan')
     .option('--ledger <url>', 'postgres:// URL, or none (default: SQLite in DIR/state)');
   return addSlurmOptions(command);
 }
@@ -152,44 +122,24 @@ function textOf(result: NightRun, output: string): string {
 }
 
 async function runVerb(words: readonly unknown[], options: GlobalOptions & RunFlags, session: Session, again: boolean) {
-  const { output, tele, mjd } = options;
-  if (output === undefined) throw new UsageError('expected a directory for the products: -o DIR');
-  if (tele === undefined || mjd === undefined) throw new UsageError('expected --tele and --mjd of the night');
-  if (options.chip !== undefined && options.join === true) throw new UsageError('--chip and --join exclude each other');
+  const asked = askedNight(words, options);
+  if (options.dryRun === true) return planReply(asked, {}, options, session);
   const { runNight } = await import('../../night/run.js');
-  const { JOIN } = await import('../../night/graph.js');
   const executor =
     options.executor === 'slurm'
       ? (await import('../../night/slurm/executor.js')).slurmExecutor(slurmOptionsOf(options))
       : (await import('../../night/local.js')).localExecutor();
+  const { output, from, to, only } = asked;
   const result = await runNight({
-    raw: String(words[0]),
-    output,
-    tele,
-    mjd,
-    slices: options.join === true ? [JOIN] : options.chip,
-    options: {
-      calib: options.calib ?? [],
-      pin: options.pin,
-      build: options.build,
-      params: options.set ?? {},
-      verify: options.verify,
-      diagnostics: options.diagnostics ?? false,
-    },
-    bad: options.bad,
+    ...asked,
     executor,
     jobs: options.jobs,
-    threads: options.threads,
     memoryBytes: options.memory,
     isolate: options.isolate,
     timeoutSeconds: options.timeout,
     wait: options.wait,
-    from: options.from,
-    to: options.to,
-    only: options.only,
     again: again || options.force === true,
-    ledger: options.ledger,
-    about: { verb: again ? 'rerun' : 'run', from: options.from, to: options.to, only: options.only },
+    about: { verb: again ? 'rerun' : 'run', from, to, only },
     signal: session.interrupt.signal,
     signalCode: () => session.interrupt.exitCode(),
     onProgress: session.progress,
