@@ -44,6 +44,10 @@ const level = (...chunks: string[][]): Level => ({
   minutes: 1,
 });
 
+function outcome(id: string, status: Outcome['status'] = 'done'): Outcome {
+  return { job: id, status, products: [], attempt: 1, seconds: 1 };
+}
+
 /** p is done, q dropped by the plan; a and b are chunks of their own; then c of a and p, d of b and q, e of both. */
 const JOBS = [
   job('p', ['gone'], 'done'),
@@ -62,17 +66,10 @@ const SUBMISSION: Submission = {
   limits: { jobs: 1, threads: 1, memoryBytes: 1e9, attempts: 3 },
   isolate: false,
   force: ['a', 'c'],
+  settled: [outcome('p', 'skipped'), outcome('q', 'dropped')],
 };
 
-const outcome = (id: string, status: Outcome['status'] = 'done'): Outcome => ({
-  job: id,
-  status,
-  products: [],
-  attempt: 1,
-  seconds: 1,
-});
-
-/** An executor that keeps what it is given, and gives each job of its own the outcome that `make` says. */
+/** An executor that keeps what it is given, and gives each job that is not settled the outcome that `make` says. */
 function fake(make: (id: string) => Outcome): Executor & { plan?: Plan; context?: RunContext } {
   const executor: Executor & { plan?: Plan; context?: RunContext } = {
     name: 'fake',
@@ -103,7 +100,7 @@ const run = (where: string, at: number, index: number, executor: Executor) =>
 describe('a chunk', () => {
   it('runs its own jobs, tells of them alone, and forces those that are forced', async () => {
     const where = await directory();
-    const executor = fake((id) => outcome(id, id === 'p' ? 'skipped' : 'done'));
+    const executor = fake((id) => outcome(id));
     const report = await run(where, 0, 0, executor);
     expect(executor.plan?.jobs.map(({ id, needs }) => [id, needs.length])).toEqual([
       ['p', 0],
@@ -112,6 +109,9 @@ describe('a chunk', () => {
     expect([...(executor.context?.force ?? [])]).toEqual(['a']);
     expect(report.outcomes.map((one) => one.job)).toEqual(['a']);
     const events = await readEvents(where, 0, 0);
+    // Done again once, also where the chunk runs again.
+    await run(where, 0, 0, executor);
+    expect([...(executor.context?.force ?? [])]).toEqual([]);
     expect(events.map(({ event, job: id, run: of }) => `${of} ${event} ${id}`)).toEqual(['r1 begin a', 'r1 end a']);
   });
 
@@ -133,7 +133,7 @@ describe('a chunk', () => {
     const report = await run(where, 1, 0, executor);
     expect(report.unready).toEqual(['d', 'e']);
     expect(executor.plan?.jobs.map(({ id }) => id)).toEqual(['a', 'p', 'c']);
-    expect([...(executor.context?.settled ?? [])]).toEqual([['a', outcome('a')]]);
+    expect([...(executor.context?.settled?.values() ?? [])]).toEqual([outcome('a'), outcome('p', 'skipped')]);
     // The other chunk runs again, and is whole.
     await run(
       where,

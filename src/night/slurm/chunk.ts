@@ -2,7 +2,7 @@
 import { UsageError } from '../../core/errors.js';
 import { openStore, type Store } from '../../store/index.js';
 import type { Execution, Executor, RunSink } from '../executor.js';
-import type { Job, NightEvent, Outcome, Plan } from '../job.js';
+import type { Job, Need, NightEvent, Outcome, Plan } from '../job.js';
 import type { Level } from './chunks.js';
 import { appendEvents, outcomesOf, places, readEvents, readSubmission, type Submission } from './submission.js';
 
@@ -33,6 +33,7 @@ export async function runChunk(options: ChunkOptions): Promise<ChunkReport> {
   if (chunk === undefined) throw new UsageError(`${directory} has no chunk ${index} of level ${level}`);
   const store = await openStore(directory);
   const { jobs, settled, unready } = await chunkPlanOf(plan, submission, directory, new Set(chunk.jobs));
+  const earlier = outcomesOf(await readEvents(directory, level, index));
   const own = new EventSink(store, submission.run, level, index);
   const sink = forJobs([...(options.logs === undefined ? [] : [options.logs(plan, submission.run)]), own], chunk.jobs);
   try {
@@ -42,7 +43,8 @@ export async function runChunk(options: ChunkOptions): Promise<ChunkReport> {
         run: submission.run,
         limits: { ...submission.limits, memoryBytes: (submission.levels[level] as Level).memoryBytes },
         isolate: submission.isolate,
-        force: new Set(submission.force.filter((id) => chunk.jobs.includes(id))),
+        // Once: where the chunk runs again it takes what it has done.
+        force: new Set(submission.force.filter((id) => chunk.jobs.includes(id) && !isFinal(earlier.get(id)))),
         settled,
         signal,
         sink,
@@ -56,31 +58,26 @@ export async function runChunk(options: ChunkOptions): Promise<ChunkReport> {
 }
 
 /**
- * The jobs of a chunk, and those that they need: done or dropped by the plan, or settled by other chunks, as those told. A job
- * with a need that is not settled is left out: running again takes it up.
+ * The jobs of a chunk, and those that they need with the outcomes that the plan or other chunks told. A job with a need that
+ * is not settled is left out: running again takes it up.
  */
 async function chunkPlanOf(plan: Plan, submission: Submission, directory: string, wanted: ReadonlySet<string>) {
   const byId = new Map(plan.jobs.map((job) => [job.id, job]));
   const placeOf = places(submission.levels);
   const mine = plan.jobs.filter(({ id }) => wanted.has(id));
-  const needed = new Set(mine.flatMap(({ needs }) => needs.map(({ job }) => job)));
-  const told = new Map<string, Outcome>();
+  const told = new Map(submission.settled.map((outcome) => [outcome.job, outcome]));
   const read = new Set<string>();
-  for (const id of needed) {
-    const place = placeOf.get(id);
+  for (const { job } of mine.flatMap(({ needs }) => needs)) {
+    const place = placeOf.get(job);
     const name = `${place?.level} ${place?.chunk}`;
     if (place === undefined || read.has(name)) continue;
     read.add(name);
-    for (const [job, outcome] of outcomesOf(await readEvents(directory, place.level, place.chunk))) {
-      told.set(job, outcome);
+    for (const outcome of outcomesOf(await readEvents(directory, place.level, place.chunk)).values()) {
+      told.set(outcome.job, outcome);
     }
   }
-  // Settled by the plan itself: the executor knows what to make of their state.
-  const isSettled = (id: string) => {
-    const { status } = told.get(id) ?? {};
-    return placeOf.has(id) ? status === 'done' || status === 'skipped' || status === 'dropped' : byId.has(id);
-  };
-  const ready = mine.filter(({ needs }) => needs.every(({ job }) => isSettled(job)));
+  const isSettled = ({ job }: Need) => isFinal(told.get(job));
+  const ready = mine.filter(({ needs }) => needs.every(isSettled));
   const before = [...new Set(ready.flatMap(({ needs }) => needs.map(({ job }) => job)))];
   const jobs: Job[] = [
     // What those needed in turn is no matter here.
@@ -88,9 +85,14 @@ async function chunkPlanOf(plan: Plan, submission: Submission, directory: string
     // Whoever cut the plan found that they must be asked again, whatever their state was.
     ...ready.map((job) => ({ ...job, state: 'todo' as const })),
   ];
-  const settled = new Map(before.flatMap((id) => (told.has(id) ? [[id, told.get(id) as Outcome] as const] : [])));
+  const settled = new Map(before.map((id) => [id, told.get(id) as Outcome]));
   const unready = mine.filter((job) => !ready.includes(job)).map(({ id }) => id);
   return { jobs, settled, unready };
+}
+
+/** Whether a job needs no further run: a cancelled one does, and so does one whose failure stopped the night. */
+function isFinal(outcome: Outcome | undefined): boolean {
+  return outcome !== undefined && outcome.status !== 'cancelled' && outcome.status !== 'failed';
 }
 
 /** Events of one chunk to its own file, a moment's together. */

@@ -82,6 +82,7 @@ async function runOnSlurm(plan: Plan, context: RunContext, options: SlurmOptions
     limits: { ...limits, jobs: 1 },
     isolate: context.isolate,
     force: [...force],
+    settled: neededOf(plan, todo, settled),
   };
   const store = await writeSubmission(plan, submission, { node: process.execPath, main: main() });
   const ids = await submitAll(plan, store, submission, options, await arraysBefore(plan));
@@ -295,6 +296,12 @@ class Follower {
     }
     return undefined;
   }
+}
+
+/** Outcomes that decide for what is to do. */
+function neededOf(plan: Plan, todo: ReadonlySet<string>, settled: ReadonlyMap<string, Outcome>): Outcome[] {
+  const needed = new Set(plan.jobs.filter(({ id }) => todo.has(id)).flatMap(({ needs }) => needs.map(({ job }) => job)));
+  return [...needed].flatMap((id) => settled.get(id) ?? []);
 }
 
 function inOrder(plan: Plan, outcomes: ReadonlyMap<string, Outcome>): Outcome[] {

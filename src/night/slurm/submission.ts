@@ -24,6 +24,8 @@ export interface Submission {
   readonly isolate: boolean;
   /** Ids of jobs that are done again although they are done. */
   readonly force: readonly string[];
+  /** Outcomes of jobs in no chunk that a job in one needs: done before, dropped by the plan, or left out. */
+  readonly settled: readonly Outcome[];
 }
 
 /** Directory of a run's submission, relative to the output directory. */
