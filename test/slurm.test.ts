@@ -15,17 +15,17 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { scanNight } from '../src/almanac/index.js';
-import { RetriableError, UsageError } from '../src/core/errors.js';
+import { EXIT_CODES, RetriableError, UsageError } from '../src/core/errors.js';
 import { apogee } from '../src/instruments/apogee/index.js';
 import type { Execution, Executor, RunContext } from '../src/night/executor.js';
-import type { Job, Outcome, Plan } from '../src/night/job.js';
+import type { Job, NightEvent, Outcome, Plan } from '../src/night/job.js';
 import { localExecutor } from '../src/night/local.js';
 import { NIGHT_DEFAULTS, planNight } from '../src/night/plan.js';
 import { activeSubmissions, waitForSubmissions } from '../src/night/slurm/active.js';
 import { type BatchRequest, cancel, partition, queued, submit } from '../src/night/slurm/client.js';
 import { type SlurmOptions, slurmExecutor } from '../src/night/slurm/executor.js';
 import { hashFile, listTree } from '../src/store/index.js';
-import { rampline } from './cli.js';
+import { main, rampline } from './cli.js';
 import { type PrivateSlurm, startSlurm, whyNoSlurm } from './slurm.js';
 
 const why = whyNoSlurm();
@@ -170,9 +170,9 @@ describe('a night on Slurm', () => {
   const slurmWith = (options: Partial<SlurmOptions> = {}): Executor =>
     slurmExecutor({ more: [], detach: false, ...options });
 
-  /** Products by name and content. */
+  /** Products of jobs by name and content. */
   async function products(output: string): Promise<Map<string, string>> {
-    const files = (await listTree(output)).filter(({ name }) => name.endsWith('.fits'));
+    const files = (await listTree(output)).filter(({ name }) => name.endsWith('.fits') && !name.includes('almanac'));
     return new Map(
       await Promise.all(files.map(async ({ name, path }) => [name, (await hashFile(path)).sha256] as const)),
     );
@@ -293,43 +293,93 @@ describe('a night on Slurm', () => {
     expect(await activeSubmissions(output)).toEqual([]);
   });
 
+  const words = (output: string, ...more: string[]) => [
+    'run',
+    raw,
+    '-o',
+    output,
+    '--mjd',
+    String(MJD),
+    '--calib',
+    join(raw, 'calib'),
+    ...more,
+  ];
+
+  it('says the same as a local run, in summary and logs', async () => {
+    const said = ['local', 'slurm'].map((executor) => {
+      const output = join(directory, `cli-${executor}`);
+      const { code, stdout } = rampline(words(output, '--tele', 'apo', '--json', '--executor', executor));
+      const { outcomes, ...rest } = JSON.parse(stdout) as { readonly outcomes: readonly Outcome[] };
+      const logs = readdirSync(join(output, 'log', 'apo', String(MJD))).map((name) => {
+        const lines = readFileSync(join(output, 'log', 'apo', String(MJD), name), 'utf8')
+          .trimEnd()
+          .split('\n');
+        const events = lines.map((line) => JSON.parse(line) as NightEvent);
+        return [name, events.map(({ event, job = '' }) => `${event} ${job}`).sort()];
+      });
+      return { code, fates: fates({ outcomes }), fields: Object.keys(rest).sort(), logs: logs.sort() };
+    });
+    expect(said[0]?.code).toBe(EXIT_CODES.input);
+    expect(said[1]).toEqual({ ...said[0], fields: expect.arrayContaining(['run', 'unbegun', 'seconds']) });
+    expect(await products(join(directory, 'cli-slurm'))).toEqual(reference.tree);
+  });
+
   it('goes on alone when it is detached, holds its slices, and can be waited for', async () => {
     const output = join(directory, 'detached');
-    const plan = await planOf(output);
-    const { left, outcomes } = await withFailpoint(`wait-1500@ramp-apo-${MJD}-a-0001`, () =>
-      slurmWith({ detach: true }).run(plan, context({ run: 'away' })),
+    const first = await withFailpoint(`wait-4000@ramp-apo-${MJD}-a-0001`, async () =>
+      rampline(words(output, '--tele', 'apo', '--executor', 'slurm', '--detach', '--log-level', 'warn')),
     );
-    expect(left).toMatchObject({ submission: join(output, 'state', 'slurm-away'), jobs: plan.jobs.length });
-    expect(outcomes).toEqual([]); // none is done before
-    const told: string[] = [];
-    const say = (text: string) => told.push(text);
-    await expect(waitForSubmissions(plan, { wait: false, say })).rejects.toThrow(
-      /run away is at work on it through Slurm.*--wait.*scancel \d+/,
-    );
-    // Another night, or other slices, are free.
-    await waitForSubmissions({ ...plan, mjd: MJD + 1 }, { wait: false, say });
-    await waitForSubmissions({ ...plan, slices: ['z'] }, { wait: false, say });
-    await waitForSubmissions(plan, { wait: true, say });
-    expect(told.length).toBe(1);
+    expect(first).toMatchObject({
+      code: 0,
+      stderr: '',
+      stdout: expect.stringMatching(/go on through Slurm \(arrays \d+/),
+    });
+    const [submission] = await activeSubmissions(output);
+    expect(submission).toMatchObject({ tele: ['apo'], mjd: MJD, slices: ['a', 'b', 'c', 'join'] });
+    const second = rampline(words(output, '--tele', 'apo', '--log-level', 'warn'));
+    expect(second).toMatchObject({
+      code: EXIT_CODES.retriable,
+      stderr: expect.stringMatching(/is at work on it through Slurm.*--wait.*scancel \d+/),
+    });
+    // Another telescope is free.
+    const say = () => undefined;
+    await waitForSubmissions({ output, tele: ['lco'], mjd: MJD, slices: ['a'] }, { wait: false, say });
+    const third = rampline(words(output, '--tele', 'apo', '--wait', '--json'));
+    const { outcomes } = JSON.parse(third.stdout) as { readonly outcomes: readonly Outcome[] };
+    expect(outcomes.filter(({ status }) => status === 'done')).toEqual([]);
+    expect(await products(output)).toEqual(reference.tree);
+    expect(await activeSubmissions(output)).toEqual([]);
+  });
+
+  it('makes the same of slices that are submitted side by side and a join after them', async () => {
+    const output = join(directory, 'slices');
+    for (const chip of ['a', 'b', 'c']) {
+      await slurmWith({ detach: true }).run(await planOf(output, ['apo'], [chip]), context());
+    }
+    const joined = await slurmWith().run(await planOf(output, ['apo'], ['join']), context());
+    expect(joined.stopped).toBeUndefined();
+    const chips = joined.outcomes.filter(({ job }) => !job.startsWith('classify-'));
+    expect(chips.map(({ status }) => status)).not.toContain('done');
     expect(await products(output)).toEqual(reference.tree);
   });
 
-  it('makes the same of six slices side by side and a join after them', async () => {
-    const tele = ['apo', 'lco'];
+  it('makes the same of six scripts, one for each detector, and a seventh that joins them', async () => {
     const alone = join(directory, 'both');
-    const whole = await localExecutor().run(await planOf(alone, tele), context());
-    expect(whole.stopped).toBeUndefined();
-    const output = join(directory, 'slices');
-    for (const one of tele) {
-      for (const chip of ['a', 'b', 'c']) {
-        await slurmWith({ detach: true }).run(await planOf(output, [one], [chip]), context());
-      }
-    }
-    const join_ = await slurmWith().run(await planOf(output, tele, ['join']), context());
-    expect(join_.stopped).toBeUndefined();
-    expect(join_.outcomes.filter(({ job }) => !job.startsWith('classify-')).map(({ status }) => status)).not.toContain(
-      'done',
+    expect(rampline(words(alone, '--tele', 'apo,lco')).code).toBe(EXIT_CODES.input);
+    const output = join(directory, 'six');
+    const batch = (more: readonly string[], ...options: string[]) => {
+      const command = [process.execPath, main, ...words(output, ...more)].join(' ');
+      const log = join(directory, '%j.log');
+      const asked = ['--parsable', '--requeue', '--mem=300M', `--output=${log}`, ...options];
+      return slurm.run('sbatch', [...asked, `--wrap=${command} --jobs 1 --memory 280M --log-level warn`]).trim();
+    };
+    const ids = ['apo', 'lco'].flatMap((tele) =>
+      ['a', 'b', 'c'].map((chip) => batch(['--tele', tele, '--chip', chip])),
     );
+    const last = batch(['--tele', 'apo,lco', '--join', '--wait'], `--dependency=afterany:${ids.join(':')}`);
+    const left = async () => (await queued([...ids, last].map(Number))).length;
+    await until('the end of all', async () => (await left()) === 0, 100);
     expect(await products(output)).toEqual(await products(alone));
+    expect(readFileSync(join(directory, `${last}.log`), 'utf8')).toMatch(/classify +\d+/);
   });
 });

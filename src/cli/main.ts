@@ -9,8 +9,11 @@ import { Reporter } from './progress.js';
 import type { LogLevel, Reply } from './reply.js';
 import { printable } from './table.js';
 
-/** How long an orderly end may take after the first signal, before the process ends without it. */
-const GRACE_MS = 5000;
+/**
+ * How long an orderly end may take after the first signal, before the process ends without it: a night cancels what runs on a
+ * cluster, and batch systems kill 20 s or more after they have asked.
+ */
+const GRACE_MS = 19_000;
 
 /** What commander refuses is usage; for the rest see asRamplineError. */
 function classify(error: unknown): RamplineError {

@@ -306,7 +306,11 @@ export async function runNight(request: NightRequest): Promise<NightRun> {
   try {
     // What was listed stays with what is made of it: the page and the final pass need no raw files to know the night.
     for (const almanac of almanacs) await writeAlmanac(store, almanacName(almanac.tele, almanac.mjd), almanac);
-    const slices = request.slices ?? [...chipsOf(exposures), JOIN];
+    // Of a join that goes to Slurm, too, the arrays go after those of the chips by themselves.
+    const slices =
+      executor.name === 'slurm' && request.slices !== undefined
+        ? request.slices
+        : lockedSlices(request.slices, exposures);
     await waitForSubmissions(
       { output, tele, mjd, slices },
       { wait: request.wait ?? false, signal, say: (text) => sayTo(request, run, text) },

@@ -27,6 +27,21 @@ const MORE =
   'leaves out is no failure. 30: another run works on the same night (--wait waits for it).\n' +
   'Products are in DIR/TELE/MJD, calibrations of the night in DIR/calib, logs in DIR/log, locks and the ledger in DIR/state.';
 
+/** For people with a cluster; test/slurm.test.ts does what it says. */
+const CLUSTER =
+  '--executor slurm makes job arrays of the plan, one for each stage, in chunks that follow from what is predicted. Nodes must\n' +
+  'see RAW, DIR, the calibrations and this program under the same paths. Chunks are requeued when they are preempted, and a\n' +
+  'run again takes up what was lost. Ctrl-C cancels the arrays; --detach leaves them alone.\n\n' +
+  'Six detectors apart and what joins them after all of them:\n' +
+  '  for t in apo lco; do for c in a b c; do\n' +
+  '    rampline run RAW -o DIR --tele $t --mjd N --chip $c --executor slurm --detach\n' +
+  '  done; done\n' +
+  '  rampline run RAW -o DIR --tele apo,lco --mjd N --join --executor slurm\n' +
+  'The same with scripts of your own, each detector one job on one node:\n' +
+  '  id=$(sbatch --parsable --requeue --cpus-per-task=4 --mem=8G --wrap \\\n' +
+  '    "rampline run RAW -o DIR --tele apo --mjd N --chip a --jobs 4 --memory 7G")        # and five more\n' +
+  '  sbatch --dependency=afterany:$id:$id2:... --wrap "rampline run RAW -o DIR --tele apo,lco --mjd N --join --wait"';
+
 function withExecution(command: Command): Command {
   command
     .addOption(new Option('--executor <name>', 'where the jobs run').choices(['local', 'slurm']).default('local'))
@@ -158,7 +173,7 @@ export function defineRun(program: Command, define: Define): void {
     {
       name: 'run',
       summary: 'reduce a night: every exposure from raw files to the last stage there is',
-      more: MORE,
+      more: `${MORE}\n\n${CLUSTER}`,
       examples: [
         ['rampline run /data/raw -o out --tele apo --mjd 60855 --calib cal', 'a night'],
         ['rampline run /data/raw -o out --tele apo,lco --mjd 60855 --memory 8G --jobs 4', 'both telescopes, in 8 GiB'],

@@ -44,7 +44,7 @@ export function defineRunChunk(program: Command, define: Define): void {
         signal: session.interrupt.signal,
       });
       await log?.flush();
-      const { outcomes, unready, stopped } = report;
+      const { outcomes, unready, stopped, hung } = report;
       const count = (status: string) => outcomes.filter((one) => one.status === status).length;
       const states = ['done', 'skipped', 'dropped', 'failed', 'cancelled'] as const;
       const text = [
@@ -52,10 +52,13 @@ export function defineRunChunk(program: Command, define: Define): void {
         ...(unready.length > 0 ? [`${unready.length} not begun: what they need is not settled`] : []),
       ].join(', ');
       const unfinished = unready.length > 0 || count('cancelled') > 0;
+      const exitCode = stopped?.exitCode ?? (unfinished ? EXIT_CODES.retriable : EXIT_CODES.ok);
+      // A thread that does not end would keep the process until its time is over.
+      if (hung === true) setTimeout(() => process.exit(exitCode || EXIT_CODES.bug), 1000);
       return {
         json: { submission, level, index, outcomes, unready, stopped: stopped ?? null },
         text: `chunk ${index} of level ${level}: ${text}\n`,
-        exitCode: stopped?.exitCode ?? (unfinished ? EXIT_CODES.retriable : EXIT_CODES.ok),
+        exitCode,
       };
     },
   );

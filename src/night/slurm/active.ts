@@ -23,7 +23,7 @@ export interface ActiveSubmission {
 type Scope = Pick<Plan, 'output' | 'tele' | 'mjd' | 'slices'>;
 
 /** Between two looks at the queue while waiting for others [ms]. */
-const POLL_MS = 5000;
+const POLL_MS = 2000;
 
 /**
  * Submissions into an output directory that have not ended. Slurm is asked only where one may be among them.

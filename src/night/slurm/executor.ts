@@ -300,7 +300,9 @@ class Follower {
 
 /** Outcomes that decide for what is to do. */
 function neededOf(plan: Plan, todo: ReadonlySet<string>, settled: ReadonlyMap<string, Outcome>): Outcome[] {
-  const needed = new Set(plan.jobs.filter(({ id }) => todo.has(id)).flatMap(({ needs }) => needs.map(({ job }) => job)));
+  const needed = new Set(
+    plan.jobs.filter(({ id }) => todo.has(id)).flatMap(({ needs }) => needs.map(({ job }) => job)),
+  );
   return [...needed].flatMap((id) => settled.get(id) ?? []);
 }
 
