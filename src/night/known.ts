@@ -1,6 +1,7 @@
 /** What of a plan is settled before anything runs. */
 import { join } from 'node:path';
-import type { Outcome, Plan } from './job.js';
+import type { Job, Outcome, Plan } from './job.js';
+import { hasQa } from './qa.js';
 import { verdictOf } from './record.js';
 import { droppedUnbegun } from './settle.js';
 
@@ -23,6 +24,8 @@ export function knownOutcomes(
     if (known.has(job.id)) continue;
     if (job.state === 'dropped') known.set(job.id, droppedUnbegun(job, job.why));
     if (job.state !== 'done' || force.has(job.id) || !job.needs.every((need) => known.has(need.job))) continue;
+    // A build that was killed between its product and the page about it still has the page to write.
+    if (isBuild(job) && !job.products.every((name) => hasQa(join(plan.output, name)))) continue;
     try {
       const [product] = job.products;
       const verdict = gates.has(job.id) && product !== undefined ? verdictOf(join(plan.output, product)) : undefined;
@@ -41,3 +44,5 @@ export function knownOutcomes(
   }
   return known;
 }
+
+const isBuild = ({ stage }: Job): boolean => stage.startsWith('build-');
