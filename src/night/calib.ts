@@ -305,9 +305,16 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
         control: request.control,
         progress: (n) => request.onProgress?.(before + n, files.length, basename(inputs[n]?.path ?? '')),
       });
-      for (const { kind, name, record } of products) {
+      for (const [at, { kind, name, record }] of products.entries()) {
         const one = built.find((product) => product.kind === kind);
         if (one === undefined) continue;
+        const file = store.pathOf(name);
+        if (request.force !== true && done[at] === true) {
+          // Whoever was stopped between the products of one build: what is whole stays as it is.
+          if (!hasQa(file)) await writeQa(file, { limits: request.limits ?? {} });
+          outcomes.push({ kind, ...common, file, status: 'skipped' });
+          continue;
+        }
         const { serial = '', readMode = '' } = inputs[0]?.frame ?? {};
         const time = one.dataFrom ?? spanOf(inputs).from ?? validFrom;
         const detector = { kind, instrument: instrument.name, tele, chip, serial, readMode, time };
@@ -338,7 +345,7 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
         const provenance = provenanceTable([...made, ...verdict.compared]);
         const hdus: HduInput[] = [{ header }, ...one.hdus, dqTable(), provenance];
         await store.writeProduct(name, encodeFits(hdus), record);
-        const { page } = await writeQa(store.pathOf(name), { limits: request.limits ?? {} });
+        const { page } = await writeQa(file, { limits: request.limits ?? {} });
         const seconds = one.seconds && { 'read and hash': hashing, ...one.seconds };
         const facts = { ...one.facts, page: basename(page), ...(seconds && { time: sharesOf(seconds) }) };
         // Products that were made in one go took that time together.
@@ -346,7 +353,7 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
           seconds && kind === builder.kinds[0]
             ? Object.entries(seconds).map(([step, time]) => ({ name: step, seconds: time }))
             : [];
-        outcomes.push({ kind, ...common, file: store.pathOf(name), status: 'done', grade, remarks, facts, timings });
+        outcomes.push({ kind, ...common, file, status: 'done', grade, remarks, facts, timings });
       }
     }
     before += inputs.length;
