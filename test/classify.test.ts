@@ -212,7 +212,7 @@ describe.each(TELES)('at %s', (tele) => {
   });
 
   it('never drops what glows after a bright exposure', async () => {
-    for (const type of ['quartzflat', 'internalflat', 'fpi'] as const) {
+    for (const type of tele === 'apo' ? (['quartzflat', 'internalflat'] as const) : (['fpi'] as const)) {
       for (const of of ['dark', 'object'] as const) {
         const shot = await shoot({ tele, type: of, after: { type, reads: 60, gapSeconds: 10 } });
         expect((await recordOf(shot, of)).verdict, `${of} after ${type}`).not.toBe('drop');
