@@ -84,6 +84,19 @@ describe("Slurm's commands", () => {
     await cancel([99_999]);
   });
 
+  it('goes on element by element where those before were good, and ends what can never begin', async () => {
+    const first = await submit({ ...request, ...script('exit $SLURM_ARRAY_TASK_ID'), elements: [0, 1] });
+    const second = await submit({
+      ...request,
+      ...script('echo after $SLURM_ARRAY_TASK_ID'),
+      elements: [0, 1],
+      after: [{ how: 'aftercorr', id: first }],
+    });
+    await until('the end of both', async () => (await queued([first, second])).length === 0);
+    expect(readFileSync(join(directory, `${second}-0.out`), 'utf8')).toBe('after 0\n');
+    expect(existsSync(join(directory, `${second}-1.out`))).toBe(false);
+  });
+
   it('gives the process that took the place of the script SIGTERM when it is cancelled', async () => {
     const body = `exec "${process.execPath}" -e "process.on('SIGTERM', () => { console.log('in order'); process.exit(143); }); setInterval(() => 0, 1000); console.log('up')"`;
     const id = await submit({ ...request, ...script(body), elements: [0] });
@@ -276,7 +289,9 @@ describe('a night on Slurm', () => {
     if (how === 'interrupt') expect(execution.stopped).toBeUndefined();
     else expect(execution.stopped).toMatchObject({ error: 'retriable', message: expect.stringMatching(/not settled/) });
     expect(await activeSubmissions(output)).toEqual([]);
-    const again = await slurmWith().run(await planOf(output), context());
+    // By Slurm or here is the same.
+    const executor = how === 'scancel' ? slurmWith() : localExecutor();
+    const again = await executor.run(await planOf(output), context());
     expect(again.stopped).toBeUndefined();
     expect(await products(output)).toEqual(reference.tree);
     expect(again.outcomes.some(({ status }) => status === 'skipped')).toBe(true);
@@ -336,6 +351,9 @@ describe('a night on Slurm', () => {
     });
     const [submission] = await activeSubmissions(output);
     expect(submission).toMatchObject({ tele: ['apo'], mjd: MJD, slices: ['a', 'b', 'c', 'join'] });
+    const status = rampline(['status', output]);
+    expect(status.stdout).toMatch(/in Slurm/);
+    expect(status.stdout).toMatch(new RegExp(`Slurm: run ${submission!.run} is at work`));
     const second = rampline(words(output, '--tele', 'apo', '--log-level', 'warn'));
     expect(second).toMatchObject({
       code: EXIT_CODES.retriable,

@@ -48,6 +48,7 @@ export async function activeSubmissions(output: string): Promise<ActiveSubmissio
   return active;
 }
 
+const idsOf = (queue: readonly QueuedJob[]) => [...new Set(queue.map(({ id }) => id))].sort((a, b) => a - b);
 const meet = (a: readonly string[], b: readonly string[]) => a.some((one) => b.includes(one));
 const sameNight = (scope: Scope, { tele, mjd }: ActiveSubmission) => scope.mjd === mjd && meet(scope.tele, tele);
 
@@ -56,12 +57,12 @@ export async function arraysBefore(scope: Scope): Promise<number[]> {
   if (!scope.slices.includes(JOIN)) return [];
   const active = await activeSubmissions(scope.output);
   const before = active.filter((one) => sameNight(scope, one) && !meet(scope.slices, one.slices));
-  return [...new Set(before.flatMap(({ queue }) => queue.map(({ id }) => id)))];
+  return idsOf(before.flatMap(({ queue }) => queue));
 }
 
 /** One sentence for a person: what it does and how far it is. */
 export function activeText({ run, queue }: ActiveSubmission): string {
-  const ids = [...new Set(queue.map(({ id }) => id))];
+  const ids = idsOf(queue);
   const waiting = queue.filter(({ state }) => state === 'PENDING').length;
   return (
     `run ${run} is at work on it through Slurm (arrays ${ids.join(', ')}: ${queue.length - waiting} chunks run, ` +
@@ -85,9 +86,8 @@ export async function waitForSubmissions(
     if (other === undefined) return;
     const text = activeText(other);
     if (!wait) {
-      const ids = [...new Set(other.queue.map(({ id }) => id))];
       throw new RetriableError(
-        `${text}; wait for it with --wait, look with rampline status, or end it with scancel ${ids.join(' ')}`,
+        `${text}; wait for it with --wait, look with rampline status, or end it with scancel ${idsOf(other.queue).join(' ')}`,
         { file: other.directory },
       );
     }

@@ -59,7 +59,7 @@ const MOST_CHUNKS = 500;
 /** Time limits: predictions are for one machine and quiet disks. */
 const TIME_FACTOR = 4;
 const TIME_SPARE_MINUTES = 5;
-/** Memory: predictions hold to some ten per cent, and a job that goes past its request is killed. */
+/** Memory: a reserve over what is predicted, as Slurm kills what goes past its request. */
 const MEMORY_FACTOR = 1.25;
 
 /** A level while its chunks are found. */
