@@ -568,14 +568,18 @@ export async function ramp(request: RampRequest): Promise<RampOutcome[]> {
   };
   const timer = request.onProgress === undefined ? undefined : setInterval(report, PROGRESS_MS);
   try {
+    // Detector by detector, as a worker holds the calibrations of one.
+    const detector = ({ identity: { tele, chip } }: RampTask) => `${tele} ${chip}`;
+    const ordered = tasks.toSorted((a, b) => (detector(a) < detector(b) ? -1 : detector(a) > detector(b) ? 1 : 0));
+    const outcomes = new Map<RampTask, RampOutcome>();
     if (jobs === 1) {
-      const outcomes: RampOutcome[] = [];
-      for (const task of tasks) outcomes.push(finish(await runRampTask(task)));
-      return outcomes;
+      for (const task of ordered) outcomes.set(task, finish(await runRampTask(task)));
+      return tasks.map((task) => outcomes.get(task)!);
     }
     const pool = await openPool<RampTask, RampOutcome>(workerFile(), jobs);
     try {
-      return await Promise.all(tasks.map(async (task) => finish(await pool.run(task))));
+      await Promise.all(ordered.map(async (task) => outcomes.set(task, finish(await pool.run(task)))));
+      return tasks.map((task) => outcomes.get(task)!);
     } finally {
       cancel(); // after an error of the pool itself: no task may go on unseen
       await pool.close();

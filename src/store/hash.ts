@@ -57,6 +57,8 @@ const SEEN_MAX = 10_000;
  */
 const SETTLED_NS = 2_500_000_000n;
 
+const isSettled = ({ ctimeNs }: BigIntStats): boolean => BigInt(Date.now()) * 1_000_000n - ctimeNs > SETTLED_NS;
+
 const identity = (stats: BigIntStats): string =>
   [stats.dev, stats.ino, stats.size, stats.mtimeNs, stats.ctimeNs].join(':');
 
@@ -80,6 +82,22 @@ export async function knownHash(path: string, memory: HashMemory): Promise<FileH
   } catch (error) {
     const failure = inputFailure(error, 'look at the file', path);
     if (failure instanceof InputError) return undefined;
+    throw failure;
+  }
+}
+
+/**
+ * What tells a file from every earlier and later one of its path: device, inode, size and times, in one word. 'none' where
+ * there is no file; undefined for one that changed so recently that it may change again within a tick of its time stamp.
+ * @throws StorageError when the system refuses to look
+ */
+export async function fileIdentity(path: string): Promise<string | undefined> {
+  try {
+    const stats = await nodeFs.stat(path);
+    return isSettled(stats) ? identity(stats) : undefined;
+  } catch (error) {
+    const failure = inputFailure(error, 'look at the file', path);
+    if (failure instanceof InputError) return 'none';
     throw failure;
   }
 }
@@ -150,7 +168,7 @@ async function inspectFile<T extends FileHash>(
       const result = await work(file, Number(before.size), known);
       const after = await fs.fstat(file);
       if (identity(before) !== identity(after)) throw new InputError('it changed while it was read', { file: path });
-      if (remember && BigInt(Date.now()) * 1_000_000n - after.ctimeNs > SETTLED_NS) {
+      if (remember && isSettled(after)) {
         if (seen.size >= SEEN_MAX) seen.clear();
         const hash = { sha256: result.sha256, bytes: result.bytes };
         seen.set(identity(after), hash);

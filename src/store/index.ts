@@ -31,12 +31,12 @@
  */
 
 export type { FileHash, HashMemory, ReadOnce } from './hash.js';
-export { hashFile, knownHash, readHashed } from './hash.js';
+export { fileIdentity, hashFile, knownHash, readHashed } from './hash.js';
 export type { HeldLock, LockHolder } from './lock.js';
 export { awaitLock, Lock, listLocks, takeLock } from './lock.js';
 export type { JsonValue, ManifestEntry, ProductRecord, Source } from './manifest.js';
 export { canonicalJson, productKey } from './manifest.js';
-export { checkName } from './names.js';
+export { checkName, MANIFEST_SUFFIX } from './names.js';
 export type { Chunks, ProductState } from './store.js';
 export { openStore, productState, readManifest, Store } from './store.js';
 export type { TreeEntry, VerifyResult, VerifyStatus } from './verify.js';

@@ -406,6 +406,27 @@ describe.each(['scan', 'sqlite', 'postgresql'] as const)('a registry in %s', (ba
   });
 });
 
+describe('headers that were read', () => {
+  it('are read again when file or manifest changed, and then alone', async () => {
+    const directory = fresh();
+    const name = await writeCalibration(directory, { value: 1 });
+    // Younger than this a file may change again within a tick of its time stamp, and is read each time.
+    await new Promise((resolve) => setTimeout(resolve, 2600));
+    const registry = await openRegistry(directory);
+    const [first] = (await registry.survey()).records;
+    expect((await registry.survey()).records[0]).toBe(first);
+    expect((await (await openRegistry(directory)).survey()).records[0]).toBe(first);
+    rmSync(join(directory, `${name}.manifest.json`));
+    const [second] = (await registry.survey()).records;
+    expect(second).not.toBe(first);
+    expect(second).toEqual(first);
+    copyFileSync(await outside({ value: 2 }), join(directory, name));
+    const [third] = (await registry.survey()).records;
+    expect(third?.sha256).toBe((await hashFile(join(directory, name))).sha256);
+    expect(third?.sha256).not.toBe(first?.sha256);
+  });
+});
+
 describe('where the registry is', () => {
   it('is what the directory says: registry.json, registry.sqlite, or its files', async (ctx) => {
     const directory = fresh();
