@@ -71,6 +71,13 @@ export { encodeFits, type FitsFile, type FitsLimits, type HduInput, Header, open
 export { apogee } from './instruments/apogee/index.js';
 export { nirc2 } from './instruments/nirc2/index.js';
 export { type BuildOutcome, type BuildRequest, buildCalibration } from './night/calib.js';
+export {
+  type CheckFinding,
+  type CheckOutcome,
+  type CheckRequest,
+  type CheckWord,
+  check as checkNight,
+} from './night/check.js';
 export { rampCalibrations } from './night/choose.js';
 export { type Comparison, diff, type ProductDiff } from './night/diff.js';
 export { examine, type Finding } from './night/doctor.js';
@@ -93,6 +100,7 @@ export {
   pinCalibrations,
   reindexCalibrations,
 } from './night/registry.js';
+export { type NightPage, type ReportOutcome, type ReportRequest, report as reportNight } from './night/report.js';
 export { type Picture, type ViewOptions, view } from './night/view.js';
 export { type SimulateOptions, type SimulateResult, simulateExposure } from './simulate/index.js';
 export type { DiffOptions, DiffStatus, HduDiff } from './stages/qa/diff.js';

@@ -283,7 +283,6 @@ export function syntheticNight(count: number, done = 1): SyntheticNight {
         grade: '',
       },
     ]),
-    series: [],
     outliers:
       count > 20
         ? [{ exposure: 18, reason: `the sky of chip a is 12 sigma from that of its sequence ${HOSTILE}` }]
@@ -296,6 +295,14 @@ export function syntheticNight(count: number, done = 1): SyntheticNight {
     logOf: (exposure) => `../../log/${TELE}/${MJD}/${four(exposure)}.jsonl`,
     pixels: 2048 * 2560,
     output: 'out',
+    commands: {
+      night: `out --tele ${TELE} --mjd ${MJD}`,
+      run: `raw -o out --tele ${TELE} --mjd ${MJD}`,
+      almanac: `rampline almanac show out/${TELE}/${MJD}/almanac-${TELE}-${MJD}.fits`,
+      explain: 'rampline calib explain FILE --calib out/calib',
+      warnings: 'grep warnings out/log',
+      bad: `out/${TELE}/${MJD}/bad-exposures.tsv`,
+    },
   };
   const thumbs = new Map(
     planned

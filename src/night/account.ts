@@ -32,8 +32,6 @@ export interface NightFacts {
   /** What the light says, by number of exposure. */
   readonly light: ReadonlyMap<number, Verdict>;
   readonly calibrations: readonly NightCalibration[];
-  /** Beside those of the jobs' summaries. */
-  readonly series: readonly NightSeries[];
   readonly outliers: NightReport['outliers'];
   readonly badList: string;
   readonly links: NightReport['links'];
@@ -43,6 +41,7 @@ export interface NightFacts {
   readonly pixels: number;
   /** Directory of products as the user names it. */
   readonly output: string;
+  readonly commands: NightReport['commands'];
 }
 
 /** From this share of exposures on that were dropped the night is bad. Chosen: half of a night is not a night. */
@@ -654,7 +653,7 @@ export function accountOf(plan: Plan, tele: string, facts: NightFacts): NightRep
     flow,
     exposures,
     calibrations: facts.calibrations,
-    series: [...seriesOf(fates, facts.pixels), ...facts.series],
+    series: seriesOf(fates, facts.pixels),
     warnings: warningsOf(fates, events),
     totals: {
       files: frames.length,
@@ -674,5 +673,6 @@ export function accountOf(plan: Plan, tele: string, facts: NightFacts): NightRep
     outliers: facts.outliers,
     links: facts.links,
     output: facts.output,
+    commands: facts.commands,
   };
 }

@@ -14,7 +14,7 @@ import { exitCodeOf } from './failure.js';
 import { instrumentNamed } from './instruments.js';
 import type { Job, NightEvent, NightOptions, Outcome, Plan } from './job.js';
 import { absoluteExposures, planNight } from './plan.js';
-import { BAD_LIST, type NightTree, nightTelescopes, productNames, readNight } from './report.js';
+import { askedOf, BAD_LIST, type NightTree, nightTelescopes, productNames, readNight } from './report.js';
 import { failuresOf } from './run.js';
 import { insaneRates, rateNumbers } from './sane.js';
 import { droppedUnbegun } from './settle.js';
@@ -111,13 +111,6 @@ const WAITS = 'it waits for ';
 
 type Given = Partial<Pick<CheckFinding, 'job' | 'product' | 'error'>>;
 
-/** Raw files of the newest run, as its log says. */
-function rawOf(events: readonly NightEvent[]): string | undefined {
-  const starts = events.filter(({ event }) => event === 'start').sort((a, b) => (a.time < b.time ? -1 : 1));
-  const raw = starts.at(-1)?.about?.request.raw;
-  return typeof raw === 'string' ? raw : undefined;
-}
-
 /** The newest outcome of each job. */
 function newest(events: readonly NightEvent[]): Map<string, Outcome> {
   const last = new Map<string, Outcome>();
@@ -172,7 +165,7 @@ class Pass {
   async #planned({ almanac, events, plan }: NightTree): Promise<{ plan: Plan; compared: boolean }> {
     const { mjd, output, hashRaw = true, onProgress } = this.#request;
     const options = { ...plan.options, ...this.#request.options };
-    const root = this.#request.raw ?? rawOf(events);
+    const root = this.#request.raw ?? askedOf(events).raw;
     if (plan.jobs.length === 0) return { plan, compared: false };
     if (root === undefined || !existsSync(root)) {
       const why = root === undefined ? 'no log says where the raw files are' : `the raw files in ${root} are not there`;
@@ -210,11 +203,13 @@ class Pass {
       return;
     }
     const before = this.findings.length;
+    // What is made of something that must be made again is judged by what it is made of.
+    const waits = compared && job.state === 'todo';
     try {
-      for (const detail of await this.#content(name, job, stage)) this.#add('insane', detail, about);
+      for (const detail of await this.#content(name, job, stage)) this.#add(waits ? 'stale' : 'insane', detail, about);
     } catch (error) {
       if (!(error instanceof RamplineError) || error.class === 'bug') throw error;
-      this.#add('wrong', error.message, about);
+      this.#add(waits ? 'stale' : 'wrong', error.message, about);
     }
     if (this.findings.length === before) this.good++;
   }

@@ -1,11 +1,12 @@
 /** Reads the logs of a night: one JSON event a line. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { StorageError } from '../core/errors.js';
 import type { NightEvent } from './job.js';
+import { logOf } from './log.js';
 
 /** Directory of a night's logs relative to the output directory. */
-export const logFolder = (tele: string, mjd: number): string => `log/${tele}/${mjd}`;
+export const logFolder = (tele: string, mjd: number): string => dirname(logOf({ tele, mjd }));
 
 function isEvent(value: unknown): value is NightEvent {
   const { time, run, event } = (value ?? {}) as Record<string, unknown>;

@@ -16,8 +16,9 @@ import { accountOf, type NightFacts, type Verdict } from './account.js';
 import { logFolder, readEvents } from './events.js';
 import { instrumentNamed } from './instruments.js';
 import type { Job, NightEvent, NightOptions, Plan } from './job.js';
+import { logOf } from './log.js';
 import { NIGHT_DEFAULTS, planNight } from './plan.js';
-import { NIGHT_BUILD_WORDS } from './stages.js';
+import { NIGHT_BUILD_WORDS, ownCalibrations } from './stages.js';
 
 export interface ReportRequest {
   /** Directory of products, as the user names it. */
@@ -76,13 +77,48 @@ export function nightTelescopes(output: string, mjd: number, wanted?: readonly s
   });
 }
 
+/** What the newest run of a night was asked, as its log says. */
+export interface Asked {
+  readonly options: NightOptions;
+  /** Directory of raw files; undefined where no log says it. */
+  readonly raw?: string | undefined;
+}
+
 /** What the newest run of a night was asked; defaults where no log says it. */
-export function optionsOf(events: readonly NightEvent[]): NightOptions {
+export function askedOf(events: readonly NightEvent[]): Asked {
   const starts = events.filter(({ event }) => event === 'start').sort((a, b) => (a.time < b.time ? -1 : 1));
-  const asked = starts.at(-1)?.about?.request.options as Partial<NightOptions> | undefined;
+  const { options, raw } = starts.at(-1)?.about?.request ?? {};
   const stages = new Set(events.map(({ stage }) => stage));
   const build = NIGHT_BUILD_WORDS.filter((word) => stages.has(`build-${word}`));
-  return { ...NIGHT_DEFAULTS, build, ...asked };
+  return {
+    options: { ...NIGHT_DEFAULTS, build, ...(options as Partial<NightOptions> | undefined) },
+    ...(typeof raw === 'string' && { raw }),
+  };
+}
+
+/** A word for a POSIX shell. */
+const quoted = (word: string) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+
+/** Lines for a shell that give what the panels of the page show. */
+function commandsOf(output: string, { almanac, plan, events }: NightTree): NightReport['commands'] {
+  const { tele, mjd } = almanac;
+  const { options, raw = 'RAW' } = askedOf(events);
+  const { calib, build, params, pin } = options;
+  const [out, folder] = [quoted(output), quoted(join(output, tele, String(mjd)))];
+  const sets = Object.entries(params).flatMap(([name, values]) =>
+    Object.entries(values).map(([param, value]) => ` --set ${quoted(`${name}.${param}=${value}`)}`),
+  );
+  const directories = calib.map((directory) => ` --calib ${quoted(directory)}`).join('');
+  const frame = plan.jobs.find(({ stage, state }) => stage === 'calibrate' && state !== 'dropped')?.raw[0]?.path;
+  const first = frame === undefined ? 'FILE.apz' : join(raw, frame);
+  return {
+    night: `${out} --tele ${tele} --mjd ${mjd}`,
+    run: `${quoted(raw)} -o ${out} --tele ${tele} --mjd ${mjd}${directories}${build.length > 0 ? ` --build ${build.join(',')}` : ''}${pin === undefined ? '' : ` --pin ${quoted(pin)}`}${sets.join('')}`,
+    almanac: `rampline almanac show ${quoted(join(output, almanacName(tele, mjd)))}`,
+    explain: `rampline calib explain ${quoted(first)} --calib ${quoted(build.length > 0 ? ownCalibrations(output) : (calib[0] ?? ownCalibrations(output)))}`,
+    warnings: `grep -h '"warnings":\\["' ${quoted(join(output, logFolder(tele, mjd)))}/*.jsonl`,
+    bad: `${folder}/${BAD_LIST}`,
+  };
 }
 
 /** Almanac, log and jobs of one telescope's night. */
@@ -99,7 +135,7 @@ export interface NightTree {
 export async function readNight(output: string, tele: string, mjd: number): Promise<NightTree> {
   const almanac = readAlmanac(join(output, almanacName(tele, mjd)));
   const events = readEvents(output, tele, mjd);
-  const options = optionsOf(events);
+  const { options } = askedOf(events);
   const { exposures, instrument } = almanac;
   const plan: Plan = exposures.some(({ kind }) => kind !== 'missing')
     ? await planNight({ exposures, mjd, tele: [tele], output, options, compare: false })
@@ -292,8 +328,6 @@ class Gatherer {
   }
 }
 
-const EXPOSURE_DIGITS = 4;
-
 /** Other files of the night, relative to the page. */
 function linksOf(output: string, tele: string, mjd: number, badList: boolean): NightReport['links'] {
   const calib = join(output, 'calib');
@@ -302,7 +336,7 @@ function linksOf(output: string, tele: string, mjd: number, badList: boolean): N
         (name) => name.startsWith('qa-') && name.endsWith('.html') && name.includes(`-${tele}-`),
       )
     : [];
-  const shared = `${logFolder(tele, mjd)}/night.jsonl`;
+  const shared = logOf({ tele, mjd });
   return [
     { label: 'night.json: the numbers of this page', href: 'night.json' },
     { label: 'almanac of the night', href: basename(almanacName(tele, mjd)) },
@@ -320,7 +354,8 @@ function linksOf(output: string, tele: string, mjd: number, badList: boolean): N
  * @throws InputError without an almanac, StorageError
  */
 export async function reportNight({ output, mjd, onProgress }: ReportRequest, tele: string): Promise<NightPage> {
-  const { almanac, events, plan } = await readNight(output, tele, mjd);
+  const night = await readNight(output, tele, mjd);
+  const { almanac, events, plan } = night;
   const names = productNames(plan, events);
   const gatherer = new Gatherer(output, almanac.exposures.length);
   for (const [i, job] of plan.jobs.entries()) {
@@ -331,15 +366,11 @@ export async function reportNight({ output, mjd, onProgress }: ReportRequest, te
   const apart = outliers(classes);
   const { rows, cols } = instrumentNamed(almanac.instrument).geometry;
   const height = almanac.exposures.flatMap(({ frames }) => frames).find((frame) => frame.rows > 0)?.rows ?? rows;
-  const logs = new Set(
-    existsSync(join(output, logFolder(tele, mjd))) ? readdirSync(join(output, logFolder(tele, mjd))) : [],
-  );
   const facts: NightFacts = {
     events,
     whole,
     light,
     calibrations: [...calibrations.values()].sort((a, b) => (a.chip + a.kind < b.chip + b.kind ? -1 : 1)),
-    series: [],
     outliers: apart.map(({ exposure, chip, reason }) => ({
       exposure,
       reason: chip === undefined ? reason : `chip ${chip}: ${reason}`,
@@ -347,11 +378,12 @@ export async function reportNight({ output, mjd, onProgress }: ReportRequest, te
     badList: apart.length > 0 ? BAD_LIST : '',
     links: linksOf(output, tele, mjd, apart.length > 0),
     logOf: (exposure) => {
-      const name = `${String(exposure).padStart(EXPOSURE_DIGITS, '0')}.jsonl`;
-      return logs.has(name) ? `../../${logFolder(tele, mjd)}/${name}` : '';
+      const name = logOf({ tele, mjd, exposure });
+      return existsSync(join(output, name)) ? `../../${name}` : '';
     },
     pixels: height * cols,
     output,
+    commands: commandsOf(output, night),
   };
   const report = accountOf(plan, tele, facts);
   const store = await openStore(output);

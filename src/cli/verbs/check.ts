@@ -1,5 +1,6 @@
 /** rampline check OUT */
 import type { Command } from 'commander';
+import type { CheckFinding } from '../../night/check.js';
 import { collectList, limitsOf, wholeNumber } from '../options.js';
 import type { Define } from '../reply.js';
 import { printable, table } from '../table.js';
@@ -56,9 +57,18 @@ export function defineCheck(program: Command, define: Define): void {
       const { findings, jobs, products, good, exitCode } = found;
       // What was dropped behind another is in the numbers; its reason is the other's.
       const behind = findings.filter(({ what, detail }) => what === 'dropped' && detail.startsWith('because '));
-      const rows = findings
-        .filter((one) => !behind.includes(one))
-        .map(({ what, job, product, detail, error }) => [what, product || job || '-', detail, error ?? '-']);
+      // One line for all that is wrong in the same words.
+      const groups = new Map<string, CheckFinding[]>();
+      for (const one of findings) {
+        if (behind.includes(one)) continue;
+        const key = `${one.what} ${one.detail}`;
+        groups.set(key, [...(groups.get(key) ?? []), one]);
+      }
+      const rows = [...groups.values()].map((group) => {
+        const { what, product, job, detail, error } = group[0] as CheckFinding;
+        const more = group.length > 1 ? ` and ${group.length - 1} more` : '';
+        return [what, `${product || job || '-'}${more}`, detail, error ?? '-'];
+      });
       const counts = [...new Set(findings.map(({ what }) => what))].map(
         (word) => `${findings.filter(({ what }) => what === word).length} ${word}`,
       );

@@ -198,6 +198,17 @@ export interface NightReport {
   readonly outliers: readonly { readonly exposure: number; readonly reason: string }[];
   /** Other pages and files, relative to the page. */
   readonly links: readonly { readonly label: string; readonly href: string }[];
-  /** Directory of products as the user names it: the commands on the page begin with it. */
+  /** Directory of products as the user names it. */
   readonly output: string;
+  /** Lines for a shell that give what the panels show. */
+  readonly commands: {
+    /** `OUT --tele TELE --mjd MJD`, as report, check and status take it. */
+    readonly night: string;
+    /** `RAW -o OUT ...`, as plan and run take it: what the newest run was asked. */
+    readonly run: string;
+    readonly almanac: string;
+    readonly explain: string;
+    readonly warnings: string;
+    readonly bad: string;
+  };
 }

@@ -41,8 +41,9 @@ svg.flow{max-width:600px}svg .band{opacity:.5}svg .drop{fill:none;stroke:var(--f
 .exposures tr:target{outline:2px solid var(--warn);outline-offset:-2px}
 .filter{margin:.4em 0;font-size:.92rem}.filter label{margin-right:1em}section:has(#only-look:checked) tr.fine{display:none}
 .bars{display:grid;grid-template-columns:fit-content(46%) minmax(4em,1fr) max-content;gap:.15em .7em;align-items:center;font-size:.9rem}.bars span{overflow-wrap:anywhere}.bars .track{height:.8em;background:var(--panel);border-radius:2px;overflow:hidden}.bars .track i{display:block;height:100%;background:#2a7fd4}.bars .track i.predicted{background:var(--soft);opacity:.5}.bars .v{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.bars .track,.swatch,.exposures img{print-color-adjust:exact;-webkit-print-color-adjust:exact}
-@media(max-width:640px){.exposures thead{display:none}.exposures tr{display:grid;grid-template-columns:96px 1fr;gap:.1em .7em;padding:.5em 0;border-bottom:1px solid var(--line)}.exposures td,.exposures td.n{border:0;padding:0;grid-column:2;text-align:left;white-space:normal}.exposures td:empty{display:none}.shape{max-width:none}.exposures td:first-child{grid-column:1;grid-row:1}.exposures td:nth-child(2){grid-column:1;grid-row:2/8}}
-@media print{nav,.filter{display:none}details::details-content{content-visibility:visible;display:block;height:auto}svg.flow{max-width:420px}.exposures td{padding-top:.15em;padding-bottom:.15em}a{text-decoration:none}}
+td .soft{font-size:1em}
+@media(max-width:640px){.stack thead{display:none}.stack tr{display:grid;grid-template-columns:1fr max-content;gap:.1em .7em;padding:.4em 0;border-bottom:1px solid var(--line)}.stack td{border:0;padding:0}.stack td:nth-child(2),.stack td:nth-child(3){grid-column:1/3}.stack td:first-child{font-weight:600}.stack td:last-child{grid-column:2;grid-row:1}.exposures thead{display:none}.exposures tr{display:grid;grid-template-columns:96px 1fr;gap:.1em .7em;padding:.5em 0;border-bottom:1px solid var(--line)}.exposures td,.exposures td.n{border:0;padding:0;grid-column:2;text-align:left;white-space:normal}.exposures td:empty{display:none}.shape{max-width:none}.exposures td:first-child{grid-column:1;grid-row:1}.exposures td:nth-child(2){grid-column:1;grid-row:2/8}}
+@media print{nav,.filter{display:none}.soft,figcaption,.kinds,.command,.bars{font-size:8.5pt}details::details-content{content-visibility:visible;display:block;height:auto}svg.flow{max-width:420px}.exposures td{padding-top:.15em;padding-bottom:.15em}a{text-decoration:none}}
 `;
 
 /** Words and colours of grades; 'good' is drawn as the pages of calibrations draw 'pass'. */
@@ -130,11 +131,11 @@ function headSection(report: NightReport): string {
   const list = facts.map(([label, value]) => `<dt>${label}</dt><dd>${text(value)}</dd>`).join('');
   return (
     `<header><h1>Night ${mjd}, ${text(tele)} ${mark(...GRADES[grade])} <span class="soft bit">${isoFromMjd(mjd).slice(0, 10)}</span></h1>` +
-    `<p class="verdict">${text(sentence)}</p>${findingList(findings)}<dl>${list}</dl></header>`
+    `<p class="verdict">${text(sentence)}</p>${findingList(findings)}<dl>${list}</dl>${command(`rampline status ${report.commands.night}`)}</header>`
   );
 }
 
-function flowSection({ flow }: NightReport, run: string): string {
+function flowSection({ flow, commands }: NightReport): string {
   if (flow.exposures === 0) return '<p>There is no exposure.</p>';
   const kinds = flow.kinds.map(
     ({ kind, exposures }) =>
@@ -153,7 +154,7 @@ function flowSection({ flow }: NightReport, run: string): string {
     const list = [exposureList(whole), ...parts].filter((part) => part !== '').join(', ');
     return [
       cell(`<span class="bit">${text(drop.at)}</span>`),
-      cell(`<b>${dropCount(drop)}</b>`),
+      cell(`<b class="bit">${dropCount(drop)}</b>`),
       cell(`${text(drop.reason)} <span class="soft">(${text(drop.by)})</span><br><span class="soft">${list}</span>`),
     ];
   });
@@ -161,7 +162,7 @@ function flowSection({ flow }: NightReport, run: string): string {
     rows.length === 0
       ? '<p>Nothing was dropped.</p>'
       : `<h3>Dropped</h3>${tableOf([cell('at'), cell('how many'), cell('why')], rows)}`;
-  return `<ul class="kinds">${kinds.join('')}</ul><div class="figures">${picture}<div>${drops}</div></div>${command(`rampline plan ${run}`)}`;
+  return `<ul class="kinds">${kinds.join('')}</ul><div class="figures">${picture}<div>${drops}</div></div>${command(`rampline plan ${commands.run}`)}`;
 }
 
 const VERDICTS = { ok: 'pass', suspect: 'warn', drop: 'fail' } as const;
@@ -219,7 +220,7 @@ function exposureRow(one: NightExposure, thumb: Thumbnail | undefined): string {
   return `<tr id="e${exposure}"${fine ? ' class="fine"' : ''}><td>${four(exposure)}</td><td>${picture}</td><td>${kind}</td><td class="shape">${shape}</td><td>${mark(...STATES[state])} ${[...told, ...warned].join('; ')}</td><td class="percents">${percents.join(', ')}</td><td class="links">${links.join(' ')}</td></tr>`;
 }
 
-function exposureSection(report: NightReport, thumbs: ReadonlyMap<number, Thumbnail>, run: string): string {
+function exposureSection(report: NightReport, thumbs: ReadonlyMap<number, Thumbnail>): string {
   const { exposures } = report;
   if (exposures.length === 0) return '<p>There is no exposure.</p>';
   const rows = exposures.map((one) => exposureRow(one, thumbs.get(one.exposure)));
@@ -229,10 +230,10 @@ function exposureSection(report: NightReport, thumbs: ReadonlyMap<number, Thumbn
   const missing = report.missing.length === 0 ? '' : `, ${report.missing.length} missing in the numbering`;
   const taken = exposures.length - report.missing.length;
   const title = `${taken} ${taken === 1 ? 'exposure' : 'exposures'}${missing}`;
-  return `<details${exposures.length <= OPEN_ROWS ? ' open' : ''}><summary>${title}</summary><p class="filter"><label><input type="radio" name="which" checked> all</label><label><input type="radio" name="which" id="only-look"> those to look at</label></p><div class="scroll"><table class="exposures"><thead><tr>${head}</tr></thead><tbody>${rows.join('')}</tbody></table></div></details><p class="soft">Kind: as header and lamps say; below it the verdict by the light alone. Pixels: share with such a quality bit, mean of the chips.</p>${command(`rampline status ${run}`)}`;
+  return `<details${exposures.length <= OPEN_ROWS ? ' open' : ''}><summary>${title}</summary><p class="filter"><label><input type="radio" name="which" checked> all</label><label><input type="radio" name="which" id="only-look"> those to look at</label></p><div class="scroll"><table class="exposures"><thead><tr>${head}</tr></thead><tbody>${rows.join('')}</tbody></table></div></details><p class="soft">Kind: as header and lamps say; below it the verdict by the light alone. Pixels: share with such a quality bit, mean of the chips.</p>${command(report.commands.almanac)}`;
 }
 
-function calibrationSection({ calibrations, chips, output }: NightReport): string {
+function calibrationSection({ calibrations, chips, commands }: NightReport): string {
   if (calibrations.length === 0) return '<p>No product names a calibration.</p>';
   const row = (one: NightCalibration): Cell[] => [
     cell(`<span class="bit">${text(one.kind)}</span>`),
@@ -251,13 +252,13 @@ function calibrationSection({ calibrations, chips, output }: NightReport): strin
     const rest =
       refused.length === 0
         ? ''
-        : `<details><summary>${refused.length} looked at and not taken</summary>${tableOf(head, refused.map(row))}</details>`;
-    return own.length === 0 ? '' : `<h3>Chip ${text(chip)}</h3>${tableOf(head, used.map(row))}${rest}`;
+        : `<details><summary>${refused.length} looked at and not taken</summary>${tableOf(head, refused.map(row), 'stack')}</details>`;
+    return own.length === 0 ? '' : `<h3>Chip ${text(chip)}</h3>${tableOf(head, used.map(row), 'stack')}${rest}`;
   });
-  return `${parts.join('')}${command(`rampline calib explain ${output}/TELE/MJD/PRODUCT.fits`)}`;
+  return `${parts.join('')}${command(commands.explain)}`;
 }
 
-function seriesSection({ series, chips, exposures, output, tele, mjd }: NightReport): string {
+function seriesSection({ series, chips, exposures, commands }: NightReport): string {
   if (series.length === 0) return '<p>No product has said a number yet.</p>';
   const [first, last] = [exposures[0]?.exposure ?? 0, exposures.at(-1)?.exposure ?? 1];
   const margin = Math.max(0.5, 0.02 * (last - first));
@@ -293,7 +294,7 @@ function seriesSection({ series, chips, exposures, output, tele, mjd }: NightRep
     constant.length === 0
       ? ''
       : `<p>The same in all exposures: ${constant.map(({ one, low }) => text(`${one.name} ${shortNumber(low)}${one.unit === '' ? '' : ` ${one.unit}`}`)).join(', ')}.</p>`;
-  return `<div class="figures">${plots.join('')}</div>${same}${command(`rampline report ${output} --tele ${tele} --mjd ${mjd} --json`)}`;
+  return `<div class="figures">${plots.join('')}</div>${same}${command(`rampline report ${commands.night} --json`)}`;
 }
 
 interface Bar {
@@ -312,7 +313,7 @@ function bars(rows: readonly Bar[]): string {
   return `<div class="bars">${lines.join('')}</div>`;
 }
 
-function costSection({ stages, totals }: NightReport): string {
+function costSection({ stages, totals, commands }: NightReport): string {
   const ran = stages.filter(({ cpuSeconds, seconds }) => cpuSeconds + seconds > 0);
   if (ran.length === 0) return '<p>No job has said what it took.</p>';
   const all = ran.reduce((sum, { cpuSeconds }) => sum + cpuSeconds, 0);
@@ -349,7 +350,7 @@ function costSection({ stages, totals }: NightReport): string {
   const table = tableOf(
     [cell('stage'), ...['jobs', 'done', 'dropped', 'failed', 'to do', 'again', 'CPU', 'predicted'].map(right)],
     stages.map((stage) => [
-      cell(text(stage.name)),
+      cell(`<span class="bit">${text(stage.name)}</span>`),
       ...[stage.jobs, stage.done, stage.dropped, stage.failed, stage.todo, stage.retries].map((value) =>
         right(count(value)),
       ),
@@ -357,15 +358,15 @@ function costSection({ stages, totals }: NightReport): string {
       right(timeText(stage.predictedCpuSeconds)),
     ]),
   );
-  return `${table}${wall}<div class="figures"><div><h3>CPU by stage</h3>${byStage}</div><div><h3>Peak memory of a process</h3>${bars(ran.flatMap(peak))}${totals.peakBytes === null ? '' : `<p>At most ${bytesText(totals.peakBytes)} for all processes of a run together.</p>`}<p class="soft">Measured: resident memory of the whole process, largest over the jobs. Predicted: that of the largest job, beyond that of an idle worker.</p></div>${steps.join('')}</div>`;
+  return `${table}${wall}<div class="figures"><div><h3>CPU by stage</h3>${byStage}</div><div><h3>Peak memory of a process</h3>${bars(ran.flatMap(peak))}${totals.peakBytes === null ? '' : `<p>At most ${bytesText(totals.peakBytes)} for all processes of a run together.</p>`}<p class="soft">Measured: resident memory of the whole process, largest over the jobs. Predicted: that of the largest job, beyond that of an idle worker.</p></div>${steps.join('')}</div>${command(`rampline status ${commands.night} --json`)}`;
 }
 
-function warningSection({ warnings, output, tele, mjd }: NightReport): string {
+function warningSection({ warnings, commands }: NightReport): string {
   const told = warnings.length === 0 ? '<p>There was no warning.</p>' : findingList(warnings);
-  return `${told}${command(`grep -h '"warning' ${output}/log/${tele}/${mjd}/*.jsonl`)}`;
+  return `${told}${command(commands.warnings)}`;
 }
 
-function outlierSection({ outliers, badList, output, tele, mjd }: NightReport): string {
+function outlierSection({ outliers, badList, commands }: NightReport): string {
   if (outliers.length === 0) return '<p>The light of no exposure is far from that of its kind.</p>';
   const rows = outliers.map(({ exposure, reason }) => [
     cell(`<a href="#e${exposure}">${four(exposure)}</a>`),
@@ -374,7 +375,7 @@ function outlierSection({ outliers, badList, output, tele, mjd }: NightReport): 
   const use =
     badList === ''
       ? ''
-      : `<p>The list ${link(badList, badList)} has them in the form that the next run reads:</p>${command(`rampline run RAW -o ${output} --tele ${tele} --mjd ${mjd} --bad ${output}/${tele}/${mjd}/${badList}`)}`;
+      : `<p>The list ${link(badList, badList)} has them in the form that the next run reads:</p>${command(`rampline run ${commands.run} --bad ${commands.bad}`)}`;
   return `${tableOf([cell('exposure'), cell('why')], rows)}${use}`;
 }
 
@@ -383,11 +384,10 @@ function outlierSection({ outliers, badList, output, tele, mjd }: NightReport): 
  * @param thumbs small pictures by number of exposure, for those that have one
  */
 export function nightPage(report: NightReport, thumbs: ReadonlyMap<number, Thumbnail> = new Map()): string {
-  const { output, tele, mjd, links } = report;
-  const run = `${output} --tele ${tele} --mjd ${mjd}`;
+  const { tele, mjd, links, commands } = report;
   const sections: [id: string, title: string, body: string][] = [
-    ['flow', 'Flow of exposures', flowSection(report, run)],
-    ['exposures', 'Exposures', exposureSection(report, thumbs, run)],
+    ['flow', 'Flow of exposures', flowSection(report)],
+    ['exposures', 'Exposures', exposureSection(report, thumbs)],
     ['outliers', "The pipeline's own outliers", outlierSection(report)],
     ['calibrations', 'Calibrations', calibrationSection(report)],
     ['stability', 'Stability over the night', seriesSection(report)],
@@ -396,7 +396,7 @@ export function nightPage(report: NightReport, thumbs: ReadonlyMap<number, Thumb
     [
       'files',
       'Pages and files',
-      `<ul>${links.map((one) => `<li>${link(one.href, one.label)}</li>`).join('')}</ul>${command(`rampline report ${run}`)}${command(`rampline check ${run}`)}`,
+      `<ul>${links.map((one) => `<li>${link(one.href, one.label)}</li>`).join('')}</ul>${command(`rampline report ${commands.night}`)}${command(`rampline check ${commands.night}`)}`,
     ],
   ];
   const nav = sections.map(([id, title]) => `<a href="#${id}">${text(title)}</a>`).join('');
