@@ -17,7 +17,14 @@ import { chipsOf, type Draft, JOIN, nightGraph, productName } from './graph.js';
 import type { Job, NightOptions, Outcome, Plan } from './job.js';
 import { type Asked, productsOf, verdictOf } from './record.js';
 import { decide, droppedUnbegun } from './settle.js';
-import { calibrationsOf, type Execution, type NightStage, nightStages, ownCalibrations } from './stages.js';
+import {
+  calibrationsOf,
+  checkNightParams,
+  type Execution,
+  type NightStage,
+  nightStages,
+  ownCalibrations,
+} from './stages.js';
 import { recordChanges, toldTogether } from './why.js';
 
 export interface PlanRequest {
@@ -118,6 +125,7 @@ export async function planNight(request: PlanRequest): Promise<Plan> {
   const { mjd, options, instrument = apogee, threads = 1 } = request;
   const output = resolve(request.output);
   const stages = request.stages ?? nightStages(options.build);
+  checkNightParams(stages, options.params);
   const known = [...new Set(request.exposures.map((exposure) => exposure.tele))].sort();
   const tele = request.tele ?? known;
   for (const one of tele) {

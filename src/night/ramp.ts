@@ -263,6 +263,12 @@ export async function reduceAndWrite(task: RampTask, store: Store): Promise<Omit
 /** Options of the ramp stage that a night takes under `ramp` of its parameters. */
 type RampParams = Partial<Pick<RampOptions, 'dropReads' | 'reset' | 'jumps' | 'twoOmit' | 'unit' | 'off'>>;
 
+/** A command line gives a list as one word: 'linearise,find-jumps'. */
+function rampParamsOf({ params: { ramp } }: NightOptions): RampParams {
+  const off = ramp?.off;
+  return { ...ramp, ...(typeof off === 'string' && { off: off.split(',') }) };
+}
+
 /** Why a night's raw file is an input. */
 export const OF_THE_NIGHT = 'an exposure of the night';
 
@@ -286,7 +292,7 @@ export function nightRampTask(
     output,
     product,
     why: OF_THE_NIGHT,
-    options: { ...(options.params.ramp as RampParams | undefined), params },
+    options: { ...rampParamsOf(options), params },
     calib,
     pin: options.pin,
     // Of darks and flats the night makes its gains and read noises: their own rates cannot wait for those.

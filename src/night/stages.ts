@@ -6,8 +6,10 @@ import { join, resolve } from 'node:path';
 import { BugError, UsageError } from '../core/errors.js';
 import type { Exposure, ExposureKind } from '../core/exposure.js';
 import { didYouMean } from '../core/suggest.js';
+import { checkParams, kernelNamed } from '../engine/index.js';
 import { CALIBRATE_KERNELS, CALIBRATE_SCHEMA } from '../stages/calibrate/index.js';
 import { rampChainDescription } from '../stages/ramp/chain.js';
+import { rampOptions } from '../stages/ramp/options.js';
 import { RAMP_SCHEMA } from '../stages/ramp/product.js';
 import type { Stage, StageBody, StageInput } from '../stages/stage.js';
 import type { CalibrationBuilder } from './builders/builder.js';
@@ -197,6 +199,53 @@ function inOrder(stages: readonly NightStage[]): NightStage[] {
   };
   for (const stage of stages) place(stage);
   return [...ordered];
+}
+
+/**
+ * Checks what a night is told about its stages and kernels, before anything runs.
+ * @throws UsageError for a stage, kernel or parameter that there is not, with the nearest name, or a value out of its range
+ */
+export function checkNightParams(stages: readonly NightStage[], params: NightOptions['params']): void {
+  const builders = new Map(
+    stages.flatMap(({ execution }) => (execution.by === 'build' ? [[execution.builder.word, execution.builder]] : [])),
+  );
+  const bodies = new Map(stages.flatMap((stage) => (stage.execution.by === 'body' ? [[stage.name, stage]] : [])));
+  // A body calls its kernels as it likes: what it may be told is its parameters.
+  const kernels = new Set(stages.flatMap((stage) => (stage.execution.by === 'body' ? [] : stage.kernels)));
+  for (const [name, values] of Object.entries(params)) {
+    const [builder, stage] = [builders.get(name), bodies.get(name)];
+    if (name === 'ramp') checkRamp(values);
+    else if (builder !== undefined) checkParams({ name, params: builder.params }, values);
+    else if (stage !== undefined) checkBody(stage, values);
+    else if (kernels.has(name)) checkParams(kernelNamed(name), values);
+    else {
+      const known = ['ramp', ...builders.keys(), ...bodies.keys(), ...kernels];
+      throw new UsageError(`the night has no stage or kernel "${name}"${didYouMean(name, known)}`);
+    }
+  }
+}
+
+const RAMP_PARAMS: readonly string[] = ['dropReads', 'reset', 'jumps', 'twoOmit', 'unit', 'off'];
+
+function checkRamp(values: Readonly<Record<string, unknown>>): void {
+  for (const name of Object.keys(values)) {
+    if (RAMP_PARAMS.includes(name)) continue;
+    throw new UsageError(
+      `ramp has no parameter "${name}"${didYouMean(name, RAMP_PARAMS) || `; it has ${RAMP_PARAMS.join(', ')}`}`,
+    );
+  }
+  rampOptions(values);
+}
+
+function checkBody({ name: stage, parameters = {} }: NightStage, values: Readonly<Record<string, unknown>>): void {
+  for (const [name, value] of Object.entries(values)) {
+    const usual = parameters[name];
+    if (usual === undefined)
+      throw new UsageError(`${stage} has no parameter "${name}"${didYouMean(name, Object.keys(parameters))}`);
+    if (typeof value !== typeof usual) {
+      throw new UsageError(`expected ${stage}.${name} to be a ${typeof usual}, received ${JSON.stringify(value)}`);
+    }
+  }
 }
 
 /** Directory of a night's products, and of the calibrations that it builds; absolute. */
