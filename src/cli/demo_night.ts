@@ -6,6 +6,7 @@ import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { scanNight } from '../almanac/index.js';
 import { apogee } from '../instruments/apogee/index.js';
+import { check } from '../night/check.js';
 import { type JudgedExposure, judgeNight } from '../night/judge.js';
 import { localExecutor } from '../night/local.js';
 import { absoluteExposures, NIGHT_DEFAULTS, planNight } from '../night/plan.js';
@@ -145,5 +146,12 @@ export async function demoNight(output: string): Promise<void> {
   say('\nPages:');
   for (const { tele: at, report: told, page } of nights) say(`  ${page}   ${at}: ${told.grade}; ${told.sentence}`);
   if (index !== '') say(`  ${index}   both`);
+
+  const checked = await check({ output: products, mjd: MJD, onProgress: progress });
+  progressEnds();
+  say(`\nCheck: ${checked.good} of ${checked.products} products are whole, of this night, and sane.`);
+  for (const { what, tele: at, job, product, detail } of checked.findings) {
+    say(`  ${what}: ${at} ${job || product}: ${detail}`);
+  }
   say(`\n${secondsSince(began)} in all`);
 }

@@ -23,8 +23,8 @@ const SIZES = {
   small: {
     // The lowest fibres lie at rows 20 to 28: here are five or six.
     rows: 64,
-    // Gains and read noises take darks and flats of ten reads at least.
-    reads: { dark: 10, internalflat: 10, domeflat: 6, quartzflat: 6, une: 6, thar: 6, fpi: 6, object: 8 },
+    // Gains and read noises take darks and flats of ten reads at least; in few fibres the sky is seen after some more.
+    reads: { dark: 10, internalflat: 10, domeflat: 6, quartzflat: 6, une: 6, thar: 6, fpi: 6, object: 16 },
     level: 2500,
   },
   demo: {
