@@ -209,6 +209,7 @@ describe('a night on Slurm', () => {
     const told = context();
     const execution = await slurmWith({ chunks: 2 }).run(await planOf(output), told);
     expect(execution.stopped).toBeUndefined();
+    expect(execution.cpuSeconds).toBeGreaterThan(0);
     expect(fates(execution)).toEqual(fates(reference));
     expect(execution.outcomes.find(({ job }) => job === `calibrate-apo-${MJD}-b-0017`)).toMatchObject({
       status: 'dropped',

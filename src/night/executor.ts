@@ -52,6 +52,8 @@ export interface Execution {
     | undefined;
   /** Largest resident memory of all processes of the run together, where the executor measures it [bytes]. */
   readonly peakBytes?: number | undefined;
+  /** CPU time of processes elsewhere, where they tell it [s]. */
+  readonly cpuSeconds?: number | undefined;
   /** A job could not be ended: whoever called must end the process. */
   readonly hung?: boolean | undefined;
 }

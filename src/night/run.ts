@@ -65,7 +65,7 @@ export interface NightRun {
   /** See Execution. */
   readonly left?: Execution['left'];
   readonly seconds: number;
-  /** Of this process and its threads, and of processes that it waited for. */
+  /** Of this process and its threads, and of processes that it waited for, also elsewhere. */
   readonly cpuSeconds: number;
   readonly peakBytes?: number | undefined;
   readonly memoryBytes: number;
@@ -356,7 +356,7 @@ export async function runNight(request: NightRequest): Promise<NightRun> {
     const { outcomes, stopped, hung, left, peakBytes } = execution;
     const interrupted = signal?.aborted === true ? request.signalCode?.() : undefined;
     const exitCode = interrupted ?? stopped?.exitCode ?? exitCodeOf(failuresOf(plan, outcomes));
-    const cpuSeconds = cpuSecondsSince(cpu);
+    const cpuSeconds = cpuSecondsSince(cpu) + (execution.cpuSeconds ?? 0);
     telling.tell({ event: 'finish', about: { ...about, exitCode, cpuSeconds, peakBytes } }, ...nightLogs);
     await log.flush();
     const settled = new Set(outcomes.map(({ job }) => job));

@@ -275,7 +275,9 @@ class Follower {
       this.#context.sink.end(job, outcome);
     }
     const outcomes = inOrder(plan, this.#outcomes);
-    return this.failed === undefined ? { outcomes } : { outcomes, stopped: this.failed };
+    // Of jobs that were begun here: what was known before says 0.
+    const cpuSeconds = outcomes.reduce((sum, one) => sum + (one.attempt > 0 ? (one.cpuSeconds ?? 0) : 0), 0);
+    return { outcomes, cpuSeconds, ...(this.failed !== undefined && { stopped: this.failed }) };
   }
 
   /** Why jobs have no outcome although nobody stopped the run; undefined where all have one. */
