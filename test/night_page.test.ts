@@ -9,6 +9,7 @@ import { wrap } from '../src/stages/qa/night/flow.js';
 import type { NightReport } from '../src/stages/qa/night/model.js';
 import { nightIndex, nightPage } from '../src/stages/qa/night/page.js';
 import { escapeMarkup } from '../src/stages/qa/svg.js';
+import { canonicalJson } from '../src/store/index.js';
 import { HOSTILE, type SyntheticNight, syntheticNight } from './synthetic_night.js';
 
 const scratch = mkdtempSync(join(tmpdir(), 'night-page-'));
@@ -178,6 +179,18 @@ test('a half-done night says what is missing, an empty one that it is empty', ()
   expect(none?.report.sentence).toContain('0 of 19 exposures are through');
   expect(empty?.report.grade).toBe('empty');
   expect(empty?.page).toContain('No exposure of this night was found.');
+});
+
+test('what headers do not say is no number of night.json', () => {
+  const { plan, facts, thumbs } = syntheticNight(5);
+  const exposures = plan.exposures.map((one) => ({ ...one, exposureSeconds: Number.NaN, start: Number.NaN }));
+  const jobs = plan.jobs.map((job) => ({
+    ...job,
+    exposures: job.exposures.map((one) => ({ ...one, exposureSeconds: 0 })),
+  }));
+  const report = accountOf({ ...plan, exposures, jobs }, 'apo', facts);
+  expect(() => canonicalJson(report)).not.toThrow();
+  expect(nightPage(report, thumbs)).not.toMatch(/NaN|Infinity|undefined/);
 });
 
 test('a failed job makes a bad night', () => {

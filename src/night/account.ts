@@ -344,7 +344,7 @@ function exposureOf(
         : losses.length > 0
           ? 'partly'
           : 'done';
-  if (todo.length > 0 && !gone) parts.push(`${todo.join(', ')} to do`);
+  if (todo.length > 0 && !gone) parts.push(`to do: ${todo.join(', ')}`);
   if (!gone && own.length === 0) parts.push('no stage takes it');
   const page = (product: string) => {
     const directory = `${exposure.tele}/${exposure.mjd}/`;
@@ -355,8 +355,8 @@ function exposureOf(
     kind: exposure.kind,
     chips: exposure.frames.map(({ chip }) => chip),
     reads: exposure.reads,
-    start: exposure.start ?? null,
-    seconds: exposure.exposureSeconds,
+    start: Number.isFinite(exposure.start) ? (exposure.start as number) : null,
+    seconds: Number.isFinite(exposure.exposureSeconds) ? exposure.exposureSeconds : 0,
     field: exposure.field,
     comment: exposure.comment,
     state,
