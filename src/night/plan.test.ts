@@ -1,6 +1,6 @@
 // Keys and reasons: jobs are done by the task that a run gives them to, and the plan must then say that they are done; after
 // a change it must say what changed.
-import { cpSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -8,7 +8,8 @@ import { scanNight } from '../almanac/index.js';
 import type { Exposure } from '../core/exposure.js';
 import { apogee } from '../instruments/apogee/index.js';
 import { simulateNight } from '../simulate/night.js';
-import { hashFile } from '../store/index.js';
+import { hashFile, type ManifestEntry } from '../store/index.js';
+import { parseManifest, serializeManifest } from '../store/manifest.js';
 import type { Job, NightOptions, Outcome, Plan } from './job.js';
 import { absoluteExposures, NIGHT_DEFAULTS, planNight } from './plan.js';
 import { decide } from './settle.js';
@@ -123,6 +124,38 @@ describe('what is done', () => {
     expect(jobOf(again, 'ramp-apo-60857-a-0002').state).toBe('done');
     const blind = await plan('out', { exposures: moved, options: { build }, hash: 'none' });
     expect(jobOf(blind, 'ramp-apo-60857-a-0001')).toMatchObject({ state: 'done', why: /inputs were not hashed/ });
+  });
+
+  it('says of a calibration of the night what changed since it was built', async () => {
+    const without = exposures.filter(({ exposure }) => exposure !== 3);
+    const fewer = await plan('out', { exposures: without, options: { build } });
+    expect(jobOf(fewer, 'build-one-over-f')).toMatchObject({
+      state: 'todo',
+      why: expect.stringMatching(/^input apR-a-\d+\.apz \(dark\) is no longer taken$/),
+    });
+    expect(jobOf(fewer, 'calibrate').why).toMatch(/^it waits for build-one-over-f/);
+    const blind = await plan('out', { options: { build }, hash: 'none' });
+    expect(new Set(blind.jobs.map(({ state }) => state))).toEqual(new Set(['done']));
+  });
+
+  it('leaves out what a verdict on disk drops', async () => {
+    const copy = join(base, 'judged');
+    cpSync(join(base, 'out'), copy, { recursive: true, preserveTimestamps: true });
+    const [judged] = (await plan('judged', { options: { build } })).jobs.filter(({ stage }) => stage === 'classify');
+    const path = join(copy, judged!.products[0]!);
+    const text = readFileSync(path, 'latin1');
+    const at = text.search(/VERDICT = '[a-z]+ *'/);
+    const card = "VERDICT = 'drop    '".padEnd(text.indexOf('/', at) - at);
+    writeFileSync(path, text.slice(0, at) + card + text.slice(at + card.length), 'latin1');
+    // As it would lie there had the classifier said so: with a manifest that describes it.
+    const manifest = `${path}.manifest.json`;
+    const entry = parseManifest(readFileSync(manifest, 'utf8')) as ManifestEntry;
+    const { ino, mtimeNs } = statSync(path, { bigint: true });
+    const { sha256 } = await hashFile(path, { remember: false });
+    writeFileSync(manifest, serializeManifest({ ...entry, sha256, inode: String(ino), mtimeNs: String(mtimeNs) }));
+    const dark = jobOf(await plan('judged', { options: { build } }), 'build-one-over-f');
+    expect(dark).toMatchObject({ state: 'todo', why: expect.stringMatching(/is no longer taken$/) });
+    expect(dark.raw).toHaveLength(3);
   });
 
   it('takes hashes from a memory that outlives it', async () => {

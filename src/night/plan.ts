@@ -11,11 +11,20 @@ import type { Instrument } from '../core/product.js';
 import { didYouMean } from '../core/suggest.js';
 import { apogee } from '../instruments/apogee/index.js';
 import type { JobShape } from '../stages/stage.js';
-import { type HashMemory, hashFile, knownHash, type ManifestEntry, productKey, productState } from '../store/index.js';
+import {
+  type HashMemory,
+  hashFile,
+  knownHash,
+  type ManifestEntry,
+  type ProductRecord,
+  type ProductState,
+  productKey,
+  productState,
+} from '../store/index.js';
 import { BUILT_BYTES, BUILT_BYTES_PER_PIXEL, WEIGHED_BYTES_PER_PIXEL } from './cost.js';
 import { chipsOf, type Draft, JOIN, nightGraph, productName } from './graph.js';
 import type { Job, NightOptions, Outcome, Plan } from './job.js';
-import { type Asked, productsOf, verdictOf } from './record.js';
+import { type Asked, type PlannedProduct, productsOf, verdictOf } from './record.js';
 import { decide, droppedUnbegun } from './settle.js';
 import {
   calibrationsOf,
@@ -290,57 +299,65 @@ class States {
     const { hash = 'needed' } = this.#request;
     const [name] = task.job.products;
     const before = name === undefined ? undefined : await productState(join(this.#output, name));
-    const nothing = before === undefined ? !this.#hasBuilt(stage, task) : before.entry === undefined;
-    if (nothing && hash !== 'all') {
+    const there =
+      before === undefined ? await this.#built(stage, task) : before.entry === undefined ? [] : [before.entry];
+    const options = { surveys: this.#surveys };
+    if (there.length === 0 && hash !== 'all') {
       // What cannot be done is said now; inputs need no hash for that.
-      await productsOf(stage, task, async (path) => noHash(path), { surveys: this.#surveys });
+      await productsOf(stage, task, async (path) => noHash(path), options);
       return { state: 'todo', why: before?.fault ?? NOT_BUILT };
     }
-    const products = await productsOf(stage, task, (path) => this.#hash(path, before?.entry), {
-      surveys: this.#surveys,
-    });
-    const names = products.map((one) => one.name);
-    const keys = products.map(({ record }) => productKey(record));
-    const [key] = keys;
+    const products = await productsOf(stage, task, (path) => this.#hash(path, there), options);
+    const about = {
+      key: productKey((products[0] as PlannedProduct).record),
+      products: products.map((one) => one.name),
+    };
+    const states = await Promise.all(about.products.map((one) => productState(join(this.#output, one))));
     for (const [i, { record }] of products.entries()) {
-      const { entry, fault } = before ?? (await productState(join(this.#output, names[i] as string)));
-      const why =
-        entry === undefined ? fault : entry.key === keys[i] ? fault : toldTogether(recordChanges(entry, record));
-      if (why === undefined) continue;
-      return {
-        state: 'todo',
-        why: before === undefined && entry === undefined ? NOT_BUILT : why,
-        key,
-        products: names,
-      };
+      const { entry, fault } = states[i] as ProductState;
+      const why = entry?.key === productKey(record) ? fault : whyOther(record, there, fault);
+      if (why !== undefined) return { state: 'todo', why, ...about };
     }
-    for (const one of names) {
-      const path = join(this.#output, one);
-      this.#made.set(path, (await productState(path)).entry?.sha256 ?? '');
+    for (const [i, { entry }] of states.entries()) {
+      if (entry !== undefined) this.#made.set(join(this.#output, about.products[i] as string), entry.sha256);
     }
-    return { state: 'done', why: hash === 'none' ? `${DONE} (inputs were not hashed)` : DONE, key, products: names };
+    return { state: 'done', why: hash === 'none' ? `${DONE} (inputs were not hashed)` : DONE, ...about };
   }
 
-  /** Whether there is any calibration of the night that the job could have made. */
-  #hasBuilt(stage: NightStage, { job: { identity } }: Asked): boolean {
+  /** Manifests of calibrations that the job made of this night before, of whichever exposures. */
+  async #built(stage: NightStage, { job: { identity } }: Asked): Promise<ManifestEntry[]> {
     const directory = ownCalibrations(this.#output);
-    if (stage.execution.by !== 'build' || !existsSync(directory)) return false;
-    const starts = stage.execution.builder.kinds.map(
-      (kind) => `${kind}-${identity.tele}-${identity.chip}-${identity.mjd}-`,
+    if (stage.execution.by !== 'build' || !existsSync(directory)) return [];
+    const { tele, chip, mjd } = identity;
+    const starts = stage.execution.builder.kinds.map((kind) => `${kind}-${tele}-${chip}-${mjd}-`);
+    const files = readdirSync(directory).filter((file) => starts.some((start) => file.startsWith(start)));
+    const states = await Promise.all(
+      files.filter((file) => file.endsWith('.fits')).map((file) => productState(join(directory, file))),
     );
-    return readdirSync(directory).some((file) => starts.some((start) => file.startsWith(start)));
+    return states.flatMap(({ entry }) => entry ?? []);
   }
 
-  async #hash(path: string, entry: ManifestEntry | undefined): Promise<string> {
+  /** @param there manifests that name it, for where no file is to be hashed */
+  async #hash(path: string, there: readonly ManifestEntry[]): Promise<string> {
     const made = this.#made.get(path);
     if (made !== undefined) return made;
     const { hash = 'needed', memory } = this.#request;
     if (hash === 'none') {
       const known = memory && (await knownHash(path, memory));
-      return known?.sha256 ?? entry?.inputs.find(({ name }) => name === basename(path))?.sha256 ?? noHash(path);
+      const named = there.flatMap(({ inputs }) => inputs).find(({ name }) => name === basename(path));
+      return known?.sha256 ?? named?.sha256 ?? noHash(path);
     }
     return (await hashFile(path, memory && { memory })).sha256;
   }
+}
+
+/** Why what is there is another product: what changed, of several the one that differs least. */
+function whyOther(record: ProductRecord, there: readonly ManifestEntry[], fault: string | undefined): string {
+  const same = there.filter(({ schema }) => schema === record.schema);
+  const changes = (same.length > 0 ? same : there).map((entry) => recordChanges(entry, record));
+  const [least] = changes.sort((a, b) => a.length - b.length);
+  if (least === undefined) return fault ?? NOT_BUILT;
+  return least.length > 0 ? toldTogether(least) : (fault ?? 'its manifest has another key');
 }
 
 const NOT_BUILT = 'no calibration of these exposures, parameters and kernels was built';
