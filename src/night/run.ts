@@ -161,12 +161,12 @@ async function lockSlices(
         const taken = wait
           ? await awaitLock(state, name, run, {
               signal,
-              onWait: (holder) => sayTo(request, run, `waiting: ${what}, is worked on by ${who(holder)}`),
+              onWait: (holder) => sayTo(request, run, `waiting: ${what} is worked on by ${who(holder)}`),
             })
           : await takeLock(state, name, run);
         if (taken === undefined) throw new RetriableError('interrupted');
         if (!(taken instanceof Lock)) {
-          throw new RetriableError(`${what}, is worked on by ${who(taken)}; --wait waits for it`, { file: output });
+          throw new RetriableError(`${what} is worked on by ${who(taken)}; --wait waits for it`, { file: output });
         }
         locks.push(taken);
       }
