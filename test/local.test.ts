@@ -50,7 +50,10 @@ interface Told extends Execution {
   readonly retries: readonly string[];
 }
 
-async function run(plan: Plan, more: Partial<RunContext> & { limits?: Partial<RunLimits> } = {}): Promise<Told> {
+async function run(
+  plan: Plan,
+  more: Omit<Partial<RunContext>, 'limits'> & { limits?: Partial<RunLimits> } = {},
+): Promise<Told> {
   const messages: string[] = [];
   const retries: string[] = [];
   const { limits, ...rest } = more;
@@ -65,7 +68,7 @@ async function run(plan: Plan, more: Partial<RunContext> & { limits?: Partial<Ru
       message: (text) => messages.push(text),
     },
     ...rest,
-    limits: { jobs: 2, threads: 1, memoryBytes: 4e9, attempts: 3, ...limits } as RunLimits,
+    limits: { jobs: 2, threads: 1, memoryBytes: 4e9, attempts: 3, ...limits },
   });
   return { ...execution, messages, retries };
 }

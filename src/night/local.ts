@@ -111,8 +111,11 @@ class LocalRun {
       await Promise.all(this.#places.filter(({ busy }) => !busy).map(({ slot }) => slot.rest()));
       this.#meter.stop();
     }
+    const outcomes = this.#schedule.outcomes();
+    const { isolate } = this.#context;
     return {
-      outcomes: this.#schedule.outcomes(),
+      outcomes,
+      ...(isolate && { cpuSeconds: outcomes.reduce((sum, { cpuSeconds = 0 }) => sum + cpuSeconds, 0) }),
       stopped: this.#schedule.stopped,
       peakBytes: this.#meter.peakBytes,
       ...(this.#hung && { hung: true }),

@@ -7,6 +7,9 @@ import type { Job, NightEvent, Outcome } from './job.js';
 /** Lines wait this long [ms]: thousands of jobs a second cost few writes, and a crash loses no more than that. */
 const BATCH_MS = 100;
 
+/** Node has four threads for files; a few more keep them busy. */
+const FILES_AT_ONCE = 16;
+
 /** Log file of a job, relative to the output directory. */
 export function logOf({ tele, mjd, exposure }: Job['identity']): string {
   return `log/${tele}/${mjd}/${exposure === undefined ? 'night' : exposureText(exposure)}.jsonl`;
@@ -47,7 +50,10 @@ export class NightLog {
       try {
         this.#store ??= openStore(this.#output);
         const store = await this.#store;
-        for (const [file, lines] of batch) await store.appendLines(file, lines);
+        for (let at = 0; at < batch.length; at += FILES_AT_ONCE) {
+          const some = batch.slice(at, at + FILES_AT_ONCE);
+          await Promise.all(some.map(([file, lines]) => store.appendLines(file, lines)));
+        }
       } catch (error) {
         this.#problem ??= error;
       }

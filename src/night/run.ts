@@ -284,6 +284,65 @@ const cpuSecondsSince = (before: NodeJS.CpuUsage): number => {
   return (user + system) / 1e6;
 };
 
+/** What a plan is run with. */
+export interface PlanRun {
+  readonly run: string;
+  readonly log: NightLog;
+  readonly ledger: Ledger;
+  /** Ids of jobs that are done again although they are done. */
+  readonly force: ReadonlySet<string>;
+  /** As it was when the run began. */
+  readonly cpu: NodeJS.CpuUsage;
+}
+
+/**
+ * Gives a plan to its executor, and tells logs and ledger what becomes of it. Locks are the caller's business.
+ * @throws StorageError when the logs cannot be written
+ */
+export async function runPlan(
+  plan: Plan,
+  request: NightRequest,
+  { run, log, ledger, force, cpu }: PlanRun,
+): Promise<NightRun> {
+  const began = performance.now();
+  const { executor, tele, mjd, signal, isolate = false } = request;
+  const telling = new Telling(run, plan, request, log, ledger);
+  const nightLogs = tele.map((one) => logOf({ tele: one, mjd }));
+  const about = aboutRun(request, plan);
+  telling.tell({ event: 'start', about }, ...nightLogs);
+  for (const job of plan.jobs) telling.planned(job);
+  const limits = {
+    jobs: request.jobs ?? availableParallelism(),
+    threads: request.threads ?? 1,
+    memoryBytes: request.memoryBytes ?? defaultMemory(),
+    timeoutSeconds: request.timeoutSeconds,
+    attempts: request.attempts ?? ATTEMPTS,
+  };
+  const context: RunContext = { run, limits, isolate, force, settled: leftOut(plan, request), signal, sink: telling };
+  const execution = await executor.run(plan, context);
+  const { outcomes, stopped, hung, left, peakBytes } = execution;
+  const interrupted = signal?.aborted === true ? request.signalCode?.() : undefined;
+  const exitCode = interrupted ?? stopped?.exitCode ?? exitCodeOf(failuresOf(plan, outcomes));
+  const cpuSeconds = cpuSecondsSince(cpu) + (execution.cpuSeconds ?? 0);
+  telling.tell({ event: 'finish', about: { ...about, exitCode, cpuSeconds, peakBytes } }, ...nightLogs);
+  await log.flush();
+  const settled = new Set(outcomes.map(({ job }) => job));
+  return {
+    run,
+    plan,
+    outcomes,
+    unbegun: plan.jobs.filter(({ id }) => !settled.has(id)).map(({ id }) => id),
+    stopped,
+    hung,
+    left,
+    seconds: (performance.now() - began) / 1000,
+    cpuSeconds,
+    peakBytes,
+    memoryBytes: limits.memoryBytes,
+    exitCode,
+  };
+}
+
 /**
  * Runs a night. What is done is not done again; what cannot be done is dropped with its reason and the rest goes on. The same
  * call goes on where one was stopped or killed.
@@ -331,49 +390,8 @@ export async function runNight(request: NightRequest): Promise<NightRun> {
     const chosen = chosenJobs(whole, request);
     const again = request.again === true ? withDependents(whole, chosen) : new Set<string>();
     const plan = narrowed(whole, request.again === true ? again : chosen);
-    const telling = new Telling(run, plan, request, log, ledger);
-    const nightLogs = tele.map((one) => logOf({ tele: one, mjd }));
-    const about = aboutRun(request, plan);
-    telling.tell({ event: 'start', about }, ...nightLogs);
-    for (const job of plan.jobs) telling.planned(job);
-    const limits = {
-      jobs: request.jobs ?? availableParallelism(),
-      threads,
-      memoryBytes: request.memoryBytes ?? defaultMemory(),
-      timeoutSeconds: request.timeoutSeconds,
-      attempts: request.attempts ?? ATTEMPTS,
-    };
-    const context: RunContext = {
-      run,
-      limits,
-      isolate: request.isolate ?? false,
-      force: again,
-      settled: leftOut(plan, request),
-      signal,
-      sink: telling,
-    };
-    const execution = await executor.run(plan, context);
-    const { outcomes, stopped, hung, left, peakBytes } = execution;
-    const interrupted = signal?.aborted === true ? request.signalCode?.() : undefined;
-    const exitCode = interrupted ?? stopped?.exitCode ?? exitCodeOf(failuresOf(plan, outcomes));
-    const cpuSeconds = cpuSecondsSince(cpu) + (execution.cpuSeconds ?? 0);
-    telling.tell({ event: 'finish', about: { ...about, exitCode, cpuSeconds, peakBytes } }, ...nightLogs);
-    await log.flush();
-    const settled = new Set(outcomes.map(({ job }) => job));
-    return {
-      run,
-      plan,
-      outcomes,
-      unbegun: plan.jobs.filter(({ id }) => !settled.has(id)).map(({ id }) => id),
-      stopped,
-      hung,
-      left,
-      seconds: (performance.now() - began) / 1000,
-      cpuSeconds,
-      peakBytes,
-      memoryBytes: limits.memoryBytes,
-      exitCode,
-    };
+    const done = await runPlan(plan, request, { run, log, ledger, force: again, cpu });
+    return { ...done, seconds: (performance.now() - began) / 1000 };
   } finally {
     await log.flush().catch(() => undefined);
     await ledger?.close().catch(() => undefined); // the logs have it
