@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { RetriableError } from '../../core/errors.js';
+import { RetriableError, UsageError } from '../../core/errors.js';
 import { openStore } from '../../store/index.js';
 import { JOIN } from '../graph.js';
 import type { Plan } from '../job.js';
@@ -37,7 +37,14 @@ export async function activeSubmissions(output: string): Promise<ActiveSubmissio
     const directory = join(state, name);
     const ids = await openArrays(directory);
     if (ids.length === 0) continue;
-    const queue = await queued(ids);
+    const queue = await queued(ids).catch((error: unknown) => {
+      if (!(error instanceof UsageError)) throw error;
+      throw new UsageError(
+        `arrays ${ids.join(', ')} of Slurm may be at work on this output, and Slurm cannot be asked: ${error.message}; go on ` +
+          'where it can, or remove the submission if it has ended',
+        { file: directory, cause: error },
+      );
+    });
     if (queue.length === 0) {
       await noteEnded(await openStore(directory));
       continue;

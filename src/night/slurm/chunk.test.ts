@@ -5,9 +5,19 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { InputError, UsageError } from '../../core/errors.js';
 import type { Executor, RunContext } from '../executor.js';
 import type { Job, NightEvent, Outcome, Plan } from '../job.js';
+import { activeSubmissions } from './active.js';
 import { runChunk } from './chunk.js';
 import type { Level } from './chunks.js';
-import { batchScript, outcomesOf, quoted, readEvents, type Submission, writeSubmission } from './submission.js';
+import {
+  batchScript,
+  noteArray,
+  noteEnded,
+  outcomesOf,
+  quoted,
+  readEvents,
+  type Submission,
+  writeSubmission,
+} from './submission.js';
 
 let output = '';
 beforeEach(async () => {
@@ -171,6 +181,23 @@ describe('a chunk', () => {
     });
     await expect(run(other.directory, 0, 0, fake(outcome))).rejects.toThrow(/schema plan\/1, received plan\/9/);
   });
+});
+
+it('says what to do where Slurm cannot be asked', async () => {
+  const store = await writeSubmission({ ...PLAN, output }, SUBMISSION, { node: '/node', main: '/main.js' });
+  expect(await activeSubmissions(output)).toEqual([]); // nothing was submitted
+  await noteArray(store, 0, 5);
+  const path = process.env.PATH;
+  process.env.PATH = output;
+  try {
+    await expect(activeSubmissions(output)).rejects.toThrow(
+      /arrays 5 of Slurm may be at work.*squeue is not found.*remove/,
+    );
+    await noteEnded(store);
+    expect(await activeSubmissions(output)).toEqual([]);
+  } finally {
+    process.env.PATH = path;
+  }
 });
 
 describe('the script', () => {
