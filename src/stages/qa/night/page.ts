@@ -171,7 +171,7 @@ const STATES: Readonly<Record<NightExposure['state'], readonly [string, string]>
   partly: ['partly', 'warn'],
   dropped: ['dropped', 'fail'],
   failed: ['failed', 'fail'],
-  todo: ['to do', 'other'],
+  todo: ['not yet', 'other'],
   missing: ['missing', 'warn'],
 };
 
@@ -348,7 +348,10 @@ function costSection({ stages, totals, commands }: NightReport): string {
     ? '<p class="soft">Of a job that shared its process with others the CPU time is not known: its wall time stands for it, and its memory is not told.</p>'
     : '';
   const table = tableOf(
-    [cell('stage'), ...['jobs', 'done', 'dropped', 'failed', 'to do', 'again', 'CPU', 'predicted'].map(right)],
+    [
+      cell('stage'),
+      ...['jobs', 'done', 'dropped', 'failed', 'to do', 'again', 'CPU', 'predicted, all jobs'].map(right),
+    ],
     stages.map((stage) => [
       cell(`<span class="bit">${text(stage.name)}</span>`),
       ...[stage.jobs, stage.done, stage.dropped, stage.failed, stage.todo, stage.retries].map((value) =>
