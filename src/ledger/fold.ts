@@ -2,9 +2,10 @@
  * What a night's events come to: one row for each run, job and attempt. Pure: the running ledger, the one that is made again
  * from the logs and the tests all use this one fold.
  */
-import { BugError } from '../core/errors.js';
+import { BugError, EXIT_CODES } from '../core/errors.js';
 import type { JobStatus, LedgerEvent, LedgerOutcome } from './events.js';
 
+/** 'done': it went to its end; 'failed': what is wrong stopped it. */
 export const RUN_STATES = ['running', 'done', 'failed', 'interrupted'] as const;
 export type RunState = (typeof RUN_STATES)[number];
 
@@ -125,6 +126,14 @@ export function stageOfJobId(id: string): string | undefined {
   return /^([a-z0-9][a-z0-9-]*?)-[a-z][a-z0-9]*-\d{5,}(?:-[^-]+){0,2}$/.exec(id)?.[1];
 }
 
+const { ok, algorithm, input, calibration, interrupted, terminated } = EXIT_CODES;
+
+/** What an exit code says of a run: it went to its end, whatever it had to leave out; a signal ended it; or it was stopped. */
+function stateOf(exitCode: number | null): RunState {
+  if (exitCode === interrupted || exitCode === terminated) return 'interrupted';
+  return [ok, algorithm, input, calibration].some((code) => code === exitCode) ? 'done' : 'failed';
+}
+
 const NOTHING = {
   attempts: 0,
   key: null,
@@ -222,8 +231,7 @@ export class Fold {
     }
     if (known === undefined || known.ended !== null) return {};
     const exitCode = about?.exitCode ?? null;
-    const interrupted = exitCode === 130 || exitCode === 143;
-    const state = exitCode === 0 ? 'done' : interrupted ? 'interrupted' : 'failed';
+    const state = stateOf(exitCode);
     const run: RunRow = { ...known, ended: time, state, exitCode };
     this.runs.set(id, run);
     return { run };

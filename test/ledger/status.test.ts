@@ -1,6 +1,6 @@
 // rampline status over output directories as runs leave them: at work, killed, ended, without a ledger.
 import { spawnSync } from 'node:child_process';
-import { appendFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
@@ -10,7 +10,7 @@ import { type LedgerEvent, openLedger } from '../../src/ledger/index.js';
 import type { NightEvent } from '../../src/night/job.js';
 import { nightStatus } from '../../src/night/status.js';
 import { Lock, takeLock } from '../../src/store/index.js';
-import { rampline } from '../cli.js';
+import { rampline, startRampline } from '../cli.js';
 import { log } from './nights.js';
 
 const base = mkdtempSync(join(tmpdir(), 'rampline-status-'));
@@ -131,7 +131,7 @@ describe('a night at work', () => {
     const held = await takeLock(join(output, 'state'), 'apo-60855-a.lock', RUN);
     expect(held).toBeInstanceOf(Lock);
     const { stdout } = rampline(['status', output]);
-    expect(stdout).toContain(`lock apo-60855-a: held by ${hostname()} ${process.pid} since`);
+    expect(stdout).toContain(`locks apo-60855-a: held by ${hostname()} ${process.pid} since`);
     expect((await nightStatus({ output, mjd: 60_856 })).locks).toEqual([]);
     await (held as Lock).release();
     expect((await nightStatus({ output })).locks).toEqual([]);
@@ -171,6 +171,36 @@ describe('a night without a ledger', () => {
     expect([code, stdout]).toEqual([0, expect.stringContaining('no run is known')]);
     expect(spawnSync('ls', ['-A', output], { encoding: 'utf8' }).stdout).toBe('');
     await expect(nightStatus({ output: join(output, 'none') })).rejects.toThrow(InputError);
+  });
+});
+
+describe('a night that is reduced', () => {
+  it('is killed, told, resumed and told again; its ledger is the one that products and logs make', async () => {
+    const raw = join(base, 'raw');
+    const night = ['--tele', 'apo', '--mjd', '60857'];
+    const small = ['--size', 'small', '--rows', '16', '--exposures', '1-4,17'];
+    expect(rampline(['simulate', 'night', ...night, ...small, '-o', raw]).code).toBe(0);
+    const run = ['--jobs', '1', 'run', raw, ...night, '--calib', join(raw, 'calib'), '-o', output];
+    const seenEnds = () => {
+      const file = join(output, 'log/apo/60857/0001.jsonl');
+      return existsSync(file) ? readFileSync(file, 'utf8').split('"event":"end"').length - 1 : 0;
+    };
+    const ended = await startRampline(run, (kill) => {
+      const timer = setInterval(() => {
+        if (seenEnds() === 0) return;
+        clearInterval(timer);
+        kill('SIGKILL');
+      }, 5);
+    });
+    expect(ended.signal).toBe('SIGKILL');
+    expect((await nightStatus({ output })).runs.map(({ state }) => state)).toEqual(['killed']);
+    expect(rampline(run).code).toBe(0);
+    const before = await nightStatus({ output });
+    expect(before.runs.map(({ state }) => state)).toEqual(['done', 'killed']);
+    expect(new Set(before.jobs.map(({ state }) => state))).toEqual(new Set(['done']));
+    expect(before.jobs.length).toBeGreaterThan(15);
+    expect(before.jobs.every(({ key }) => key?.length === 64)).toBe(true);
+    expect(await nightStatus({ output, rebuild: true })).toEqual(before);
   });
 });
 

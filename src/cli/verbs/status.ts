@@ -104,6 +104,17 @@ function failedText(jobs: readonly JobStatus[]): string {
   return table(['job', 'is', 'class', 'why', 'file'], rows);
 }
 
+/** One line for each holder: a run holds the chips of a night one by one. */
+function locksText(locks: StatusReport['locks']): string {
+  const lines = new Map<string, string[]>();
+  for (const { name, host, pid, since: from, purpose, counts } of locks) {
+    const how = counts ? 'held by' : 'left behind by';
+    const who = `${how} ${host} ${pid} since ${clock(from)} (run ${purpose})`;
+    lines.set(who, [...(lines.get(who) ?? []), name.replace(/\.lock$/, '')]);
+  }
+  return [...lines].map(([who, names]) => `${printable(`locks ${names.join(', ')}: ${who}`)}\n`).join('');
+}
+
 function statusText(report: StatusReport): string {
   const { output, source, because, runs, stages, running, reasons, again, slowest, locks, submissions } = report;
   const from = because === undefined ? source : `${source}, as ${because}`;
@@ -131,7 +142,10 @@ function statusText(report: StatusReport): string {
   }
   if (running.length > 0) {
     const rows = running.map((job) => [job.id, job.state, String(job.attempts), since(job.begun), job.place ?? '']);
-    section('at work', table(['job', 'is', 'attempt', 'for', 'where'], rows, ['attempt', 'for']));
+    const killed = running.some(({ state }) => state === 'killed')
+      ? 'killed: its run died; the next takes it up\n'
+      : '';
+    section('at work', table(['job', 'is', 'attempt', 'for', 'where'], rows, ['attempt', 'for']) + killed);
   }
   if (reasons.length > 0) {
     section('left out', table(['is', 'night', 'what', 'jobs', 'why'], reasons.map(reasonLine), ['jobs']));
@@ -145,10 +159,6 @@ function statusText(report: StatusReport): string {
     const named = slowest.map(({ id, seconds }) => `${id} ${duration(seconds ?? 0)}`);
     parts.push(`slowest: ${printable(named.join(', '))}\n`);
   }
-  for (const { name, host, pid, since: from_, purpose, counts } of locks) {
-    const who = `${host} ${pid} since ${clock(from_)} (run ${purpose})`;
-    const is = counts ? 'held by' : 'left behind by';
-    parts.push(`lock ${printable(name.replace(/\.lock$/, ''))}: ${is} ${printable(who)}\n`);
-  }
+  if (locks.length > 0) parts.push(locksText(locks));
   return parts.join('\n');
 }
