@@ -8,11 +8,12 @@
  * objects, with real numbers of reads, of which the night builds its calibrations; saturation and linearity are exact.
  *
  * Everything is counted in CPU seconds of the process of `rampline run`, user and system, of all its threads:
- *   JavaScript threads  a sampling profile of each (--cpu-prof). What reads, hashes, encodes, checks and writes files is
- *                       I/O; the little that stages compute in TypeScript goes to the kernels; what remains, with garbage
- *                       collection and compiling, is orchestration.
- *   native threads      the rest of the user time. Decode and kernels share it as the outcomes' timings say.
- *   system time         is I/O, although some of it is the first touch of memory.
+ *   JavaScript threads  /proc tells the time of each, a sampling profile (--cpu-prof) what it went into. What reads, hashes,
+ *                       encodes, checks and writes files is I/O; the little that stages compute in TypeScript goes to the
+ *                       kernels; what remains, with garbage collection and compiling, is orchestration.
+ *   other threads       user time is that of decode and kernels, shared as the outcomes' timings say; system time is I/O,
+ *                       although much of it is the first touch of memory.
+ * The machine should do nothing else: threads that wait for a core make all of it longer.
  * A night of 90 exposures is extrapolated from the mean time of each kind; builds are taken by their number of inputs.
  */
 import { spawn, spawnSync } from 'node:child_process';
@@ -72,6 +73,7 @@ function run(...words) {
 const objects = [];
 for (let n = FIRST_OBJECT; objects.length < count - EVENING.length; n++) if (n !== CUT_OBJECT) objects.push(n);
 const chosen = [...EVENING, ...objects];
+const { NIGHT_BUILD_WORDS } = await built('night/stages.js');
 const { simulateNight, planNight } = await built('simulate/night.js');
 const size = { size: 'full', tele: ['apo'], mjd: MJD, objects: Math.max(8, objects.at(-1) - FIRST_OBJECT + 1) };
 const made = await simulateNight({
@@ -99,6 +101,15 @@ const childCpu = () => {
     .split(' ');
   return { user: Number(fields[13]) / TICKS, system: Number(fields[14]) / TICKS };
 };
+// Every thread of JavaScript leaves its number of the system in the name of a file.
+const preload = join(profiles, 'preload.cjs');
+writeFileSync(
+  preload,
+  `const fs = require('node:fs');
+  const { threadId } = require('node:worker_threads');
+  const tid = fs.readlinkSync('/proc/thread-self').split('/').at(-1);
+  fs.writeFileSync(${JSON.stringify(join(profiles, 'thread-'))} + threadId + '-' + tid, '');`,
+);
 const before = childCpu();
 const began = performance.now();
 const child = spawn(
@@ -107,6 +118,8 @@ const child = spawn(
     '--cpu-prof',
     '--cpu-prof-dir',
     profiles,
+    '--require',
+    preload,
     main,
     '--log-level',
     'warn',
@@ -118,6 +131,8 @@ const child = spawn(
     String(MJD),
     '--calib',
     site,
+    '--build',
+    NIGHT_BUILD_WORDS.join(','),
     '--jobs',
     args.jobs,
     '--threads',
@@ -130,7 +145,20 @@ const child = spawn(
   { stdio: ['ignore', 'inherit', 'inherit'] },
 );
 let peakKb = 0;
+/** User and system seconds of JavaScript threads by Node's number. */
+const threads = new Map();
 const sampler = setInterval(() => {
+  for (const name of readdirSync(profiles)) {
+    const [, threadId, tid] = /^thread-(\d+)-(\d+)$/.exec(name) ?? [];
+    if (tid === undefined) continue;
+    try {
+      const stat = readFileSync(`/proc/${child.pid}/task/${tid}/stat`, 'utf8');
+      const fields = stat.replace(/^.*\) /, '').split(' ');
+      threads.set(threadId, { user: Number(fields[11]) / TICKS, system: Number(fields[12]) / TICKS });
+    } catch {
+      // It ended: the time of the last look counts.
+    }
+  }
   try {
     const [, kb] = /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8')) ?? [];
     if (kb !== undefined) peakKb = Number(kb); // a high-water mark: the last one read is the largest
@@ -157,13 +185,31 @@ const partOf = ({ url, functionName }) => {
   return 'orchestration';
 };
 const js = { 'I/O': 0, kernels: 0, orchestration: 0 };
+const jsTime = { user: 0, system: 0 };
+/** What orchestration is, by function. */
+const within = new Map();
+const nameOf = ({ functionName, url, lineNumber }) =>
+  `${functionName || '(anonymous)'} ${url.split('/').slice(-2).join('/')}:${lineNumber + 1}`;
 for (const name of readdirSync(profiles)) {
+  const [, threadId] = /^CPU\.\d+\.\d+\.\d+\.(\d+)\./.exec(name) ?? [];
+  const time = threads.get(threadId);
+  if (time === undefined) continue;
   const { nodes, samples, timeDeltas } = JSON.parse(readFileSync(join(profiles, name), 'utf8'));
   const frames = new Map(nodes.map(({ id, callFrame }) => [id, partOf(callFrame)]));
+  const names = new Map(nodes.map(({ id, callFrame }) => [id, nameOf(callFrame)]));
+  const own = new Map();
+  const parts = { 'I/O': 0, kernels: 0, orchestration: 0 };
   samples.forEach((id, i) => {
     const part = frames.get(id);
-    if (part !== undefined) js[part] += timeDeltas[i] / 1e6;
+    if (part !== undefined) parts[part] += timeDeltas[i];
+    if (part === 'orchestration') own.set(names.get(id), (own.get(names.get(id)) ?? 0) + timeDeltas[i]);
   });
+  const all = parts['I/O'] + parts.kernels + parts.orchestration || 1;
+  const scale = (time.user + time.system) / all;
+  for (const part of Object.keys(js)) js[part] += scale * parts[part];
+  for (const [what, sampled] of own) within.set(what, (within.get(what) ?? 0) + scale * sampled);
+  jsTime.user += time.user;
+  jsTime.system += time.system;
 }
 rmSync(profiles, { recursive: true });
 
@@ -186,12 +232,12 @@ for (const { timings: steps = [] } of outcomes.values()) {
     if (!IO.test(name)) timings[DECODE.test(name) ? 'decode' : 'kernels'] += seconds;
   }
 }
-const native = Math.max(0, cpu.user - js['I/O'] - js.kernels - js.orchestration);
+const native = cpu.user - jsTime.user;
 const timed = timings.decode + timings.kernels || 1;
 const seconds = {
   decode: (native * timings.decode) / timed,
   kernels: (native * timings.kernels) / timed + js.kernels,
-  'I/O': js['I/O'] + cpu.system,
+  'I/O': js['I/O'] + cpu.system - jsTime.system,
   orchestration: js.orchestration,
 };
 
@@ -243,6 +289,7 @@ const result = {
   coreSecondsOfBuildsAndJoins: joint,
   peakMegabytes: peakKb / 1024,
   memory: args.memory,
+  largestOfOrchestration: Object.fromEntries([...within].sort(([, a], [, b]) => b - a).slice(0, 12)),
   shares: Object.fromEntries(Object.entries(seconds).map(([name, s]) => [name, s / total])),
   extrapolated: {
     exposures: NIGHT,
@@ -268,7 +315,10 @@ const lines = [
   ['  builds and joins, in all', fixed(joint, 2)],
   ['peak of memory', `${fixed(result.peakMegabytes, 0)} MB, budget ${args.memory}`],
   ...Object.entries(seconds).map(([name, s]) => [`share of ${name}`, `${fixed((100 * s) / total)} %`]),
-  ['', `orchestration: goal 2 %: ${goal(seconds.orchestration / total <= GOAL_ORCHESTRATION)}`],
+  ['', `orchestration: goal 2 %: ${goal(seconds.orchestration / total <= GOAL_ORCHESTRATION)}; its largest parts:`],
+  ...Object.entries(result.largestOfOrchestration)
+    .slice(0, 5)
+    .map(([what, s]) => ['', `  ${fixed(s, 2)} s ${what}`]),
   [
     `extrapolated to ${NIGHT} exposures`,
     `${fixed(result.extrapolated.wallSeconds, 0)} s, ${fixed(night, 0)} core-seconds, ${fixed(night / NIGHT, 2)} for an exposure`,
