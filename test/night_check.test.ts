@@ -188,11 +188,11 @@ describe('what is found and named', () => {
 
   test('products of other parameters than the night has now', async () => {
     const { findings, exitCode } = await checked(() => undefined, {
-      options: { params: { 'find-jumps': { threshold: 4 } } },
+      options: { params: { 'find-jumps': { oneThreshold: 4 } } },
     });
     const rates = findings.filter(({ what }) => what === 'stale');
     expect(rates.map(({ product: one }) => one)).toHaveLength(9);
-    expect(rates[0]?.detail).toContain('find-jumps.threshold');
+    expect(rates[0]?.detail).toContain('find-jumps.oneThreshold');
     expect(exitCode).toBe(30);
   });
 
