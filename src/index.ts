@@ -81,6 +81,7 @@ export {
 export { rampCalibrations } from './night/choose.js';
 export { type Comparison, diff, type ProductDiff } from './night/diff.js';
 export { examine, type Finding } from './night/doctor.js';
+export { type DryRunRequest, dryRun as planNight, type PlanSum, planDot, planSum } from './night/dry_run.js';
 export { type Inspection, inspect } from './night/inspect.js';
 export {
   bitEvolution,

@@ -34,7 +34,7 @@ export function stagesText({ stages, ...all }: PlanSum): string {
 
 /** What the reason of a job has in common with those of others. */
 function kindOfWhy({ why }: Job): string {
-  const waits = /^it waits for ([a-z][a-z0-9-]*?)-[a-z]+-\d+(-|$)/.exec(why);
+  const waits = /^it waits for ([a-z][a-z0-9-]*?)-[a-z]+-\d+(?:[- ]|$)/.exec(why);
   return waits === null ? why : `it waits for ${waits[1]}`;
 }
 
@@ -91,6 +91,15 @@ function exposuresText(exposures: readonly PlannedExposure[]): string {
   return table(['tele', 'exposure', 'kind', 'reads', 'chips', 'done', 'to do', 'dropped', 'why'], rows, numbers);
 }
 
+/** Jobs of other slices that these need. */
+function othersText({ jobs, slices }: Plan): string {
+  const others = jobs.filter(({ slice }) => !slices.includes(slice));
+  if (others.length === 0) return '';
+  const todo = others.filter(({ state }) => state === 'todo').length;
+  const names = [...new Set(others.map(({ slice }) => slice))].join(', ');
+  return `${others.length} jobs are of ${names}, which these need; ${todo} of them are not done\n`;
+}
+
 function planText(plan: Plan, sum: PlanSum, exposures: readonly PlannedExposure[], jobs: number): string {
   const { tele, mjd, slices, output } = plan;
   const cost = [
@@ -105,6 +114,7 @@ function planText(plan: Plan, sum: PlanSum, exposures: readonly PlannedExposure[
     (sum.todo === 0
       ? `\nNothing is to be done: ${sum.done} jobs are done, ${sum.dropped} dropped.\n`
       : `\n${sum.todo} of ${sum.jobs} jobs to do: ${cost.join(', ')}\n`) +
+    othersText(plan) +
     reasonsText(
       'to do',
       plan.jobs.filter(({ state }) => state === 'todo'),

@@ -25,6 +25,7 @@ export interface Draft {
 /** Digits of an exposure's number in names and ids. */
 const EXPOSURE_DIGITS = 4;
 
+/** Number of an exposure as names and ids have it: 0012. */
 export const exposureText = (exposure: number): string => String(exposure).padStart(EXPOSURE_DIGITS, '0');
 
 /** `TELE-MJD[-CHIP][-EXPOSURE]` */
@@ -37,6 +38,7 @@ function identityText({ tele, mjd, chip, exposure }: JobIdentity): string {
   ].join('-');
 }
 
+/** Id of a job: unique in a night. */
 export function jobId(stage: string, identity: JobIdentity): string {
   return `${stage}-${identityText(identity)}`;
 }
