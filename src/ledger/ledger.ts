@@ -269,12 +269,14 @@ export async function readContent(
   { tele, mjd }: NightSelection,
 ): Promise<Rows> {
   return connection.run('read the ledger', async (db) => {
-    let chosen = db.selectFrom('job').selectAll().where('output', '=', output);
+    let chosen = db.selectFrom('job').where('output', '=', output);
     if (mjd !== undefined) chosen = chosen.where('mjd', '=', mjd);
     if (tele !== undefined) chosen = chosen.where('tele', 'in', tele);
-    const jobs = (await chosen.execute()).map(toJob);
+    const jobs = (await chosen.selectAll().execute()).map(toJob);
     const runs = (await db.selectFrom('run').selectAll().where('output', '=', output).execute()).map(toRun);
-    const attempts = await db.selectFrom('attempt').selectAll().where('output', '=', output).execute();
+    let tried = db.selectFrom('attempt').selectAll().where('output', '=', output);
+    if (mjd !== undefined || tele !== undefined) tried = tried.where('job', 'in', chosen.select('id'));
+    const attempts = await tried.execute();
     const fold = new Fold({ strict: false });
     fold.take({ runs, jobs, attempts: attempts.map(toAttempt) });
     // Sorted here: databases differ in how they sort text.

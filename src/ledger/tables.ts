@@ -168,6 +168,10 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .addColumn('sha256', 'text', (c) => c.notNull())
         .execute(),
   },
+  '004-attempts-by-job': {
+    up: (db: Kysely<unknown>) =>
+      db.schema.createIndex('attempt_job').on('attempt').columns(['output', 'job']).execute(),
+  },
 };
 
 /** Names of the layouts, oldest first. */

@@ -195,7 +195,10 @@ describe.each(['sqlite', 'postgresql'] as const)('a ledger in %s', (backend) => 
     await third.load({ mjd: 60_855 });
     third.record(planned('r3', 'todo', { message: 'its key changed' }));
     expect((await third.read()).jobs).toMatchObject([{ state: 'planned', seconds: null, why: 'its key changed' }]);
-    expect((await third.read({ tele: ['lco'] })).jobs).toEqual([]);
+    const others = await third.read({ tele: ['lco'] });
+    expect([others.jobs, others.attempts, others.runs.length]).toEqual([[], [], 0]);
+    const own = await third.read({ tele: ['apo'], mjd: 60_855 });
+    expect(own.attempts.map(({ run, n }) => [run, n])).toEqual([['r', 1]]);
     await third.close();
   });
 
