@@ -170,7 +170,7 @@ describe('a night that was run', () => {
 
 describe('the bytes of a night', () => {
   // Of every kind of job some, and the faults of apo.
-  const some = [1, 2, 3, 4, 6, 7, 8, 11, 17, 19];
+  const some = [1, 2, 3, 6, 7, 8, 19];
   const part = join(work, 'part');
   const two = join(work, 'two');
 
@@ -192,7 +192,7 @@ describe('the bytes of a night', () => {
     const one = join(work, 'one');
     answer(rampline(runWords(part, one, '--tele apo,lco --jobs 1')), BAD_INPUT);
     const tree = treeOf(two);
-    expect([...tree.keys()].filter((name) => name.endsWith('.fits')).length).toBeGreaterThan(100);
+    expect([...tree.keys()].filter((name) => name.endsWith('.fits')).length).toBeGreaterThan(80);
     expect(treeOf(one)).toEqual(tree);
   });
 

@@ -31,7 +31,7 @@ export function defineSimulateNight(simulate: Command, define: Define): void {
         'Writes TELE/MJD/NAME.apz as the archive has them, calib/KIND-TELE-CHIP.fits (exact), and night-truth.json: what each\n' +
         'exposure is and what is wrong with it. At apo a dark that is an internal flat, a dome flat without its lamp and an\n' +
         'object whose file of chip a is cut; at lco a missing quartz flat and an object with the shutter closed.\n' +
-        'Sizes: small 64 rows and 6 to 16 reads, demo 128 and 8 to 16, full 2048 and 8 to 47 (87 MB to 0.6 GB an exposure).\n' +
+        'Sizes: small 64 rows and 6 to 16 reads, demo 128 and 8 to 16, full 2048 and 8 to 47 (0.1 to 0.5 GB an exposure).\n' +
         'What is there is not made again; the same options give the same bytes on every machine.',
       examples: [
         ['rampline simulate night --size small -o raw', 'for a first try'],
