@@ -26,12 +26,19 @@ const TIMEOUT_ATTEMPTS = 2;
 const THREAD_BYTES = 40 * 2 ** 20;
 const PROCESS_BYTES = 90 * 2 ** 20;
 
+/** How often a job that waits for memory looks again [ms]. */
+const ROOM_MS = 100;
+
 /** A slot and what it does. */
 interface Place {
   readonly slot: Slot;
-  /** Detector of its last job: its calibrations are in memory. */
-  warm?: string;
   busy: boolean;
+  /** Detector of its last job: its calibrations are in memory. */
+  warm?: string | undefined;
+  /** Stage and detector of its last job: the next one of that kind takes the same images and calibrations, and no others. */
+  kind?: string | undefined;
+  /** What its worker may have in memory by now, while it works or after [bytes]. */
+  holds: number;
 }
 
 const timeText = (seconds: number) => `${Number(seconds.toFixed(1))} s`;
@@ -51,21 +58,25 @@ class LocalRun {
   readonly #schedule: Schedule;
   readonly #places: Place[];
   readonly #meter: MemoryMeter;
+  /** All processes and threads of the run before they do anything [bytes]. */
+  readonly #idleBytes: number;
   #hung = false;
+  /** Jobs that are being done, not those that wait for memory. */
+  #working = 0;
   #wake: () => void = () => undefined;
 
   constructor(plan: Plan, context: RunContext, open: (context: RunContext) => Slot) {
     const { limits, isolate, force, sink, settled } = context;
     this.#plan = plan;
     this.#context = context;
-    this.#places = Array.from({ length: limits.jobs }, () => ({ slot: open(context), busy: false }));
+    this.#places = Array.from({ length: limits.jobs }, () => ({ slot: open(context), busy: false, holds: 0 }));
     this.#meter = new MemoryMeter(() => this.#places.flatMap(({ slot }) => slot.pids()));
-    const idle = this.#meter.sample() + limits.jobs * (isolate ? PROCESS_BYTES : THREAD_BYTES);
+    this.#idleBytes = this.#meter.sample() + limits.jobs * (isolate ? PROCESS_BYTES : THREAD_BYTES);
     this.#schedule = new Schedule(
       plan.jobs,
       {
         output: plan.output,
-        memoryBytes: limits.memoryBytes - idle,
+        memoryBytes: limits.memoryBytes - this.#idleBytes,
         lowMemory: withoutCubes(plan, limits.jobs, isolate),
         attempts: limits.attempts,
         slices: plan.slices,
@@ -133,7 +144,6 @@ class LocalRun {
   #begin(place: Place, start: Start): void {
     place.busy = true;
     void this.#do(place, start).then((outcome) => {
-      place.warm = detectorOf(start.job);
       if (outcome === undefined) {
         this.#hung = true; // the place stays busy: its thread still works
       } else {
@@ -144,15 +154,54 @@ class LocalRun {
     });
   }
 
-  /** Undefined: it could not be ended. */
-  async #do({ slot, warm }: Place, start: Start): Promise<Outcome | undefined> {
-    const { limits } = this.#context;
-    const { job } = start;
-    // A worker keeps images and calibrations of its last job: where memory is short it begins anew for another detector.
-    const needed = job.prediction.peakBytes;
-    if (warm !== undefined && warm !== detectorOf(job) && this.#meter.sample() + needed > limits.memoryBytes) {
-      await slot.rest();
+  /** Does a job when there is room for it. Undefined: it could not be ended. */
+  async #do(place: Place, start: Start): Promise<Outcome | undefined> {
+    await this.#makeRoom(place, start);
+    try {
+      return await this.#alone(place.slot, start);
+    } finally {
+      this.#working -= 1;
     }
+  }
+
+  /**
+   * Predictions speak of a worker that has nothing yet, and a warm one keeps what it had. Where that, or what is measured,
+   * leaves too little, workers give back what they keep, this one first; then the job waits for others to end.
+   */
+  async #makeRoom(place: Place, { job, lowMemory }: Start): Promise<void> {
+    const { memoryBytes } = this.#context.limits;
+    const { peakBytes, lowMemoryBytes = peakBytes } = job.prediction;
+    const bytes = lowMemory ? lowMemoryBytes : peakBytes;
+    const kind = `${job.stage} ${detectorOf(job)}`;
+    const after = () => (place.kind === kind ? Math.max(place.holds, bytes) : place.holds + bytes);
+    const fits = () => {
+      const more = after() - place.holds;
+      const held = this.#places.reduce((sum, { holds }) => sum + holds, this.#idleBytes);
+      return held + more <= memoryBytes && this.#meter.sample() + more <= memoryBytes;
+    };
+    while (!fits()) {
+      const keeper = [place, ...this.#places.filter(({ busy }) => !busy)].find(({ holds }) => holds > 0);
+      if (keeper !== undefined) {
+        keeper.holds = 0;
+        keeper.kind = undefined;
+        await keeper.slot.rest();
+      } else if (this.#working > 0 && !this.#isStopped()) {
+        await new Promise((resolve) => setTimeout(resolve, ROOM_MS));
+      } else break; // alone it fits as well as it can
+    }
+    place.holds = after();
+    place.kind = kind;
+    place.warm = detectorOf(job);
+    this.#working += 1;
+  }
+
+  #isStopped(): boolean {
+    return this.#context.signal?.aborted === true;
+  }
+
+  /** Does a job that no other run does at the same time. */
+  async #alone(slot: Slot, start: Start): Promise<Outcome | undefined> {
+    const { job } = start;
     if (isWhole(this.#plan)) return this.#inTime(slot, start);
     // Runs of other chips, beside this one, may want the same job: one does it, the others find it done.
     let claim: Lock | undefined;
