@@ -33,7 +33,11 @@ export function withNight(command: Command): Command {
     .option('--join', 'only what joins chips, when all chips are done')
     .option('--calib <dir>', 'directory of calibrations; may be repeated', collectList)
     .option('--pin <name>', 'take exactly the calibrations frozen under this name')
-    .option('--build <words>', 'calibrations that the night builds of its own exposures', collectList)
+    .option(
+      '--build <words>',
+      'calibrations that the night builds of its own exposures: one-over-f, photon-transfer, dark, flat, or all',
+      collectList,
+    )
     .option('--bad <file>', 'list of bad exposures: tele mjd exposure [chip] reason; may be repeated', collectList)
     .option('--set <name.param=value>', 'a parameter of a stage or kernel; may be repeated', collectParams)
     .option('--no-verify', 'do not verify the checksums of raw files')

@@ -19,6 +19,7 @@ import { NIGHT_INSTRUMENT } from './record.js';
 import { defaultMemory } from './resident.js';
 import { chosenJobs, leftOut, narrowed, type Selection, withDependents } from './selection.js';
 import { waitForSubmissions } from './slurm/active.js';
+import { NIGHT_BUILD_WORDS } from './stages.js';
 
 export interface NightRequest extends Selection {
   /** Holds TELE/MJD/, MJD/, or the raw files themselves. */
@@ -76,11 +77,15 @@ export interface NightRun {
 /** How often a job is begun whose failures mend themselves. */
 const ATTEMPTS = 3;
 
+/** Of builds: every calibration that a night can build. */
+const ALL = 'all';
+
 /** The options of a night, with what is not said filled in. */
 export function nightOptions(given: Partial<NightOptions> = {}): NightOptions {
   const said = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
   const options: NightOptions = { ...NIGHT_DEFAULTS, ...said };
-  return { ...options, calib: options.calib.map((directory) => resolve(directory)) };
+  const build = options.build.includes(ALL) ? NIGHT_BUILD_WORDS : options.build;
+  return { ...options, build, calib: options.calib.map((directory) => resolve(directory)) };
 }
 
 function aboutRun(
