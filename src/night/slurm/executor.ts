@@ -134,8 +134,8 @@ async function submitAll(
       await noteArray(store, number, id);
     }
   } catch (error) {
+    // Whether they have ended the next run asks: what runs takes a while to end, and this call may fail as the one before.
     await cancel(ids).catch(() => undefined);
-    await noteEnded(store);
     throw error;
   }
   return ids;
