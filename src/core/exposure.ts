@@ -71,3 +71,9 @@ export interface Exposure {
   /** The whole exposure is not reduced. */
   readonly drop?: Drop | undefined;
 }
+
+/**
+ * What the headers of an exposure say of it, and of it alone: what a stage of later products is told. All of it counts for the key
+ * of its product, so nothing is here that speaks of paths or of the exposures around it.
+ */
+export type ExposureFacts = Omit<Exposure, 'frames' | 'comment' | 'sequence' | 'afterDark' | 'drop'>;

@@ -52,6 +52,8 @@ export interface Job {
   readonly why: string;
   /** Of a dropped job, where an error is the reason: its class. */
   readonly error?: ErrorClass | undefined;
+  /** Of a dropped job: a verdict, or another job that was dropped, is to blame. */
+  readonly behind?: boolean | undefined;
   /** Key of the product by content; absent while an input is not made, or not hashed yet. */
   readonly key?: string | undefined;
 }

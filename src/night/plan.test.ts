@@ -12,7 +12,8 @@ import { hashFile, type ManifestEntry } from '../store/index.js';
 import { parseManifest, serializeManifest } from '../store/manifest.js';
 import type { Job, NightOptions, Outcome, Plan } from './job.js';
 import { absoluteExposures, NIGHT_DEFAULTS, planNight } from './plan.js';
-import { decide } from './settle.js';
+import { failuresOf } from './run.js';
+import { decide, droppedUnbegun } from './settle.js';
 import { executeTask } from './task.js';
 
 const base = mkdtempSync(join(tmpdir(), 'rampline-plan-'));
@@ -109,6 +110,20 @@ describe('what is done', () => {
     expect(why).toMatch(/oneoverf/);
   });
 
+  it('follows what the headers say: the verdict depends on it', async () => {
+    const claimed = exposures.map((one) => (one.exposure === 1 ? { ...one, kind: 'internalflat' as const } : one));
+    const { jobs } = await plan('out', { exposures: claimed });
+    const of = (id: string) => jobs.find((job) => job.id === id);
+    expect(of('ramp-apo-60857-a-0001')).toMatchObject({ state: 'done' });
+    expect(of('classify-apo-60857-0001')).toMatchObject({
+      state: 'todo',
+      why: 'parameter exposures.0001.kind changed from "dark" to "internalflat"',
+    });
+    // What is around an exposure, and where its files are, is no matter.
+    const around = exposures.map((one) => ({ ...one, sequence: 9, afterDark: true, comment: 'cloudy' }));
+    expect(jobOf(await plan('out', { exposures: around }), 'classify')).toMatchObject({ state: 'done' });
+  });
+
   it('says which input changed, and does not look where it is told not to', async () => {
     const elsewhere = join(base, 'raw2');
     cpSync(raw, elsewhere, { recursive: true });
@@ -141,21 +156,37 @@ describe('what is done', () => {
   it('leaves out what a verdict on disk drops', async () => {
     const copy = join(base, 'judged');
     cpSync(join(base, 'out'), copy, { recursive: true, preserveTimestamps: true });
-    const [judged] = (await plan('judged', { options: { build } })).jobs.filter(({ stage }) => stage === 'classify');
-    const path = join(copy, judged!.products[0]!);
-    const text = readFileSync(path, 'latin1');
-    const at = text.search(/VERDICT = '[a-z]+ *'/);
-    const card = "VERDICT = 'drop    '".padEnd(text.indexOf('/', at) - at);
-    writeFileSync(path, text.slice(0, at) + card + text.slice(at + card.length), 'latin1');
-    // As it would lie there had the classifier said so: with a manifest that describes it.
-    const manifest = `${path}.manifest.json`;
-    const entry = parseManifest(readFileSync(manifest, 'utf8')) as ManifestEntry;
-    const { ino, mtimeNs } = statSync(path, { bigint: true });
-    const { sha256 } = await hashFile(path, { remember: false });
-    writeFileSync(manifest, serializeManifest({ ...entry, sha256, inode: String(ino), mtimeNs: String(mtimeNs) }));
+    const [one, two] = (await plan('judged', { options: { build } })).jobs.filter(({ stage }) => stage === 'classify');
+    const drop = async ({ products }: Job): Promise<void> => {
+      const path = join(copy, products[0]!);
+      const text = readFileSync(path, 'latin1');
+      const at = text.search(/VERDICT = '[a-z]+ *'/);
+      const card = "VERDICT = 'drop    '".padEnd(text.indexOf('/', at) - at);
+      writeFileSync(path, text.slice(0, at) + card + text.slice(at + card.length), 'latin1');
+      // As it would lie there had the classifier said so: with a manifest that describes it.
+      const manifest = `${path}.manifest.json`;
+      const entry = parseManifest(readFileSync(manifest, 'utf8')) as ManifestEntry;
+      const { ino, mtimeNs } = statSync(path, { bigint: true });
+      const { sha256 } = await hashFile(path, { remember: false });
+      writeFileSync(manifest, serializeManifest({ ...entry, sha256, inode: String(ino), mtimeNs: String(mtimeNs) }));
+    };
+    await drop(one!);
     const dark = jobOf(await plan('judged', { options: { build } }), 'build-one-over-f');
     expect(dark).toMatchObject({ state: 'todo', why: expect.stringMatching(/is no longer taken$/) });
     expect(dark.raw).toHaveLength(3);
+    // Too few are left. That is no failure, whether the verdict was there before the run or came of it.
+    await drop(two!);
+    const made = await plan('judged', { options: { build } });
+    const few = jobOf(made, 'build-one-over-f');
+    expect(few).toMatchObject({
+      state: 'dropped',
+      why: expect.stringMatching(/^1 of 3 dark are left and 2 are needed: /),
+    });
+    expect(failuresOf(made, [droppedUnbegun(few, few.why)])).toEqual([]);
+    const first = { ...made, jobs: made.jobs.map((job) => ({ ...job, state: 'todo' as const })) };
+    expect(failuresOf(first, [droppedUnbegun(few, few.why)])).toEqual([]);
+    // No memory for it: that is one, though it never began.
+    expect(failuresOf(first, [droppedUnbegun({ ...few, error: 'usage' }, 'no memory')])).toHaveLength(1);
   });
 
   it('takes hashes from a memory that outlives it', async () => {

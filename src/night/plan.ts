@@ -188,7 +188,7 @@ const DONE = 'the manifest matches: the same input, calibrations, parameters and
 /** Classes of failure that are an input's, and end one job. */
 const DROPS: readonly ErrorClass[] = ['input', 'calibration', 'algorithm'];
 
-type Settlement = Pick<Job, 'state' | 'why' | 'error'> & Partial<Pick<Job, 'key' | 'products'>>;
+type Settlement = Pick<Job, 'state' | 'why' | 'error' | 'behind'> & Partial<Pick<Job, 'key' | 'products'>>;
 
 /** Tells of one job after the other, in the order of the plan, whether it is done. */
 class States {
@@ -216,7 +216,7 @@ class States {
       const before = this.#needed(job, id);
       return { job: before, outcome: this.#expected(before) };
     });
-    if (decision.drop !== undefined) return { state: 'dropped', why: decision.drop };
+    if (decision.drop !== undefined) return { state: 'dropped', why: decision.drop, behind: true };
     const waits = [...new Set(job.needs.map((need) => need.job))].filter(
       (id) => this.#needed(job, id).state === 'todo',
     );

@@ -7,6 +7,7 @@ import { basename, join, relative } from 'node:path';
 import type { ChosenFile } from '../calib/load.js';
 import type { OnlyThese, ResolveOptions } from '../calib/registry.js';
 import { BugError } from '../core/errors.js';
+import type { Exposure, ExposureFacts } from '../core/exposure.js';
 import type { Identity, Instrument, ProvenanceEntry } from '../core/product.js';
 import { version } from '../core/version.js';
 import { kernelNamed } from '../engine/index.js';
@@ -16,6 +17,7 @@ import type { JsonValue, ProductRecord, Source } from '../store/index.js';
 import { type BuildRequest, buildRecipe, type Hasher } from './calib.js';
 import { chooseCalibrations } from './choose.js';
 import { frameOf } from './frame.js';
+import { exposureText } from './graph.js';
 import type { Outcome, Task } from './job.js';
 import { nightRampTask, OF_THE_NIGHT, rampRecipe } from './ramp.js';
 import { calibrationsOf, type NightStage, ownCalibrations } from './stages.js';
@@ -120,10 +122,27 @@ export function parametersOf(stage: NightStage, { options }: Asked): Record<stri
   return { ...stage.parameters, ...(options.params[stage.name] as Record<string, number | string | boolean>) };
 }
 
+/** What a stage is told of the exposures of its job. */
+export function factsOf(exposures: readonly Exposure[]): ExposureFacts[] {
+  return exposures.map(({ frames: _f, comment: _c, sequence: _s, afterDark: _a, drop: _d, ...facts }) => facts);
+}
+
+/** The same as parameters, by number. */
+function factParameters(exposures: readonly ExposureFacts[]): Record<string, JsonValue> {
+  return Object.fromEntries(
+    exposures.map(({ tele: _t, mjd: _m, exposure, ...facts }) => [
+      exposureText(exposure),
+      // Without the members that are undefined.
+      JSON.parse(JSON.stringify(facts)) as JsonValue,
+    ]),
+  );
+}
+
 /** The manifest's record of a later product: what decides its bytes. */
 export function bodyRecord(
   stage: NightStage,
   parameters: Readonly<Record<string, JsonValue>>,
+  exposures: readonly ExposureFacts[],
   inputs: readonly Source[],
   entries: readonly ProvenanceEntry[],
 ): ProductRecord {
@@ -132,7 +151,7 @@ export function bodyRecord(
     software: `rampline ${version()}`,
     inputs,
     calibrations: entries.filter((entry): entry is Source => entry.sha256 !== '' && entry.used !== false),
-    parameters,
+    parameters: { ...parameters, exposures: factParameters(exposures) },
     kernels: Object.fromEntries(
       stage.kernels.map((name) => [name, `${kernelNamed(name).version}+${kernelNamed(name).hash}`]),
     ),
@@ -181,7 +200,8 @@ export async function productsOf(
       const { entries } = await chosenFor(stage, task, options);
       const inputs: Source[] = [];
       for (const input of readBy(task)) inputs.push(inputSource(input, await hash(input.path)));
-      return [{ name, record: bodyRecord(stage, parametersOf(stage, task), inputs, entries) }];
+      const facts = factsOf(task.job.exposures);
+      return [{ name, record: bodyRecord(stage, parametersOf(stage, task), facts, inputs, entries) }];
     }
   }
 }

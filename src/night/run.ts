@@ -266,9 +266,12 @@ class Telling extends EventSink {
 }
 
 /** Whether a dropped job is a failure of the night: not where a list or a verdict leaves it out, or another is to blame. */
-function isFailure(job: Job, { attempt, status }: Outcome): boolean {
+function isFailure(job: Job, { attempt, status, failure }: Outcome): boolean {
   if (status === 'failed' || (status === 'dropped' && attempt > 0)) return true;
-  if (status !== 'dropped' || job.state !== 'dropped') return false;
+  if (status !== 'dropped') return false;
+  // Never begun, and not an exposure's fault: there is no memory for it.
+  if (failure?.error === 'usage') return true;
+  if (job.state !== 'dropped' || job.behind === true) return false;
   const byList = ({ drop, frames }: Exposure) => [drop, ...frames.map((frame) => frame.drop)].some(isByList);
   return job.exposures.length === 0 || !job.exposures.every(byList);
 }

@@ -136,6 +136,8 @@ describe('memory', () => {
     expect(all(tight.schedule)).toEqual([]);
     expect(tight.told()).toEqual(['a dropped', 'b dropped']);
     expect(tight.ended[0]?.failure?.message).toContain('takes 1024 MB of memory and 512 MB are left');
+    // What was asked for is at fault, and no exposure.
+    expect(tight.ended.map(({ failure }) => failure?.error)).toEqual(['usage', 'input']);
     expect(tight.schedule.finished).toBe(true);
   });
 });

@@ -256,7 +256,7 @@ export class Schedule {
       if (room === 'later') return undefined;
       if (room !== 'never') return { state, room };
       queue.takeHead();
-      this.#settle(state, droppedUnbegun(state.job, this.#tooLarge(state.job)));
+      this.#settle(state, droppedUnbegun({ ...state.job, error: 'usage' }, this.#tooLarge(state.job)));
     }
     return undefined;
   }

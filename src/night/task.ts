@@ -21,6 +21,7 @@ import {
   bodyRecord,
   buildRequestOf,
   chosenFor,
+  factsOf,
   inputSource,
   NIGHT_INSTRUMENT,
   parametersOf,
@@ -108,7 +109,8 @@ async function bodyJob(
     const inputs = opened.map((input): Source => inputSource(input, input.sha256));
     const { files, entries } = await chosenFor(stage, task);
     const parameters = parametersOf(stage, task);
-    const record = bodyRecord(stage, parameters, inputs, entries);
+    const exposures = factsOf(task.job.exposures);
+    const record = bodyRecord(stage, parameters, exposures, inputs, entries);
     const key = productKey(record);
     const common = { products: [product], key };
     if (!task.force && (await store.isDone(product, key))) {
@@ -118,7 +120,7 @@ async function bodyJob(
     const result = await body({
       instrument: NIGHT_INSTRUMENT,
       identity: task.job.identity,
-      exposures: task.job.exposures,
+      exposures,
       inputs: opened,
       calibrations: files,
       parameters,

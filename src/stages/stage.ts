@@ -4,7 +4,7 @@
  * A stage sees open inputs and chosen calibrations and gives HDUs back; the runner of src/night alone touches the store.
  */
 import type { ChosenFile } from '../calib/load.js';
-import type { Exposure } from '../core/exposure.js';
+import type { Exposure, ExposureFacts } from '../core/exposure.js';
 import type { Instrument } from '../core/product.js';
 import type { CardInput, FitsFile, FitsLimits, HduInput } from '../fits/index.js';
 
@@ -77,8 +77,8 @@ export interface StageInputFile {
 export interface StageContext {
   readonly instrument: Instrument;
   readonly identity: JobIdentity;
-  /** Of the job: one, or those that join. */
-  readonly exposures: readonly Exposure[];
+  /** Of the job: one, or those that join; they count for the key. */
+  readonly exposures: readonly ExposureFacts[];
   readonly inputs: readonly StageInputFile[];
   readonly calibrations: readonly ChosenFile[];
   readonly parameters: Readonly<Record<string, number | string | boolean>>;
