@@ -23,9 +23,12 @@ export class NightLog {
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> = Promise.resolve();
   #problem: unknown;
+  readonly #onProblem: () => void;
 
-  constructor(output: string) {
+  /** @param onProblem called when a batch cannot be written: a night whose log cannot be written must not go on unseen */
+  constructor(output: string, onProblem: () => void = () => undefined) {
     this.#output = output;
+    this.#onProblem = onProblem;
   }
 
   /** @param file relative to the output directory */
@@ -39,7 +42,7 @@ export class NightLog {
 
   /**
    * Writes what waits.
-   * @throws StorageError, also of an earlier batch: a night whose log cannot be written must not go on unseen
+   * @throws StorageError, also of an earlier batch
    */
   async flush(): Promise<void> {
     clearTimeout(this.#timer);
@@ -56,6 +59,7 @@ export class NightLog {
         }
       } catch (error) {
         this.#problem ??= error;
+        this.#onProblem();
       }
     });
     await this.#writing;

@@ -355,7 +355,7 @@ export async function runPlan(
  * Runs a night. What is done is not done again; what cannot be done is dropped with its reason and the rest goes on. The same
  * call goes on where one was stopped or killed.
  * @throws RetriableError when another run works on the same; UsageError, InputError, StorageError for what is wrong before
- *   any job is begun
+ *   any job is begun; StorageError when the logs cannot be written, which stops the run
  */
 export async function runNight(request: NightRequest): Promise<NightRun> {
   const began = performance.now();
@@ -368,7 +368,8 @@ export async function runNight(request: NightRequest): Promise<NightRun> {
   const exposures = almanacs.flatMap(absoluteExposures);
   const store = await openStore(output);
   const locks = await lockSlices(output, request, lockedSlices(request.slices, exposures), run);
-  const log = new NightLog(output);
+  const unlogged = new AbortController();
+  const log = new NightLog(output, () => unlogged.abort());
   let ledger: Ledger | undefined;
   try {
     // What was listed stays with what is made of it: the page and the final pass need no raw files to know the night.
@@ -398,11 +399,14 @@ export async function runNight(request: NightRequest): Promise<NightRun> {
     const chosen = chosenJobs(whole, request);
     const again = request.again === true ? withDependents(whole, chosen) : new Set<string>();
     const plan = narrowed(whole, request.again === true ? again : chosen);
-    const done = await runPlan(plan, request, { run, log, ledger, force: again, cpu });
+    const stop = AbortSignal.any([unlogged.signal, ...(signal === undefined ? [] : [signal])]);
+    const done = await runPlan(plan, { ...request, signal: stop }, { run, log, ledger, force: again, cpu });
     return { ...done, seconds: (performance.now() - began) / 1000 };
   } finally {
     await log.flush().catch(() => undefined);
-    await ledger?.close().catch(() => undefined); // the logs have it
+    await ledger?.close().catch(({ message }: Error) => {
+      sayTo(request, run, `${message}; the logs have it: rampline status --rebuild makes it again`);
+    });
     await release(locks);
   }
 }
