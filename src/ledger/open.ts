@@ -3,8 +3,15 @@ import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { RamplineError, RetriableError, StorageError, UsageError } from '../core/errors.js';
 import { processState } from '../core/process.js';
-import { type Connection, type FileSystemType, isDatabaseUrl, openDatabase, publicUrl } from '../database/index.js';
-import { type HashMemory, openStore } from '../store/index.js';
+import {
+  type Connection,
+  type FileSystemType,
+  isDatabaseUrl,
+  loadKysely,
+  openDatabase,
+  publicUrl,
+} from '../database/index.js';
+import { awaitLock, type HashMemory, openStore } from '../store/index.js';
 import { Fold, type JobRow, type Rows } from './fold.js';
 import { assertMainThread, Ledger, type NightSelection, readContent, writeRows } from './ledger.js';
 import { LAYOUT, type Tables } from './tables.js';
@@ -23,6 +30,8 @@ export interface LedgerPlace {
   readonly url?: string | undefined;
   /** Jobs of products that no log speaks of, where the ledger must be made from the tree. */
   readonly jobOf?: JobOfProduct | undefined;
+  /** Told that a broken SQLite file was made again. */
+  readonly say?: ((text: string) => void) | undefined;
   /** For tests. */
   readonly statfs?: FileSystemType | undefined;
 }
@@ -79,6 +88,54 @@ async function connect({ output, url, statfs }: LedgerPlace, make: boolean): Pro
   return { connection: await openDatabase<Tables>(path, state, LAYOUT, options), word: '', isNew };
 }
 
+/** Whether SQLite says that its file is none, or damaged. */
+function isBroken(error: unknown): error is StorageError {
+  const { code } = ((error as Error | null)?.cause ?? {}) as { code?: unknown };
+  return error instanceof StorageError && /^SQLITE_(NOTADB|CORRUPT)/.test(String(code));
+}
+
+/** Opens it, and finds damage before anything is asked of it. */
+async function connectWhole(place: LedgerPlace): Promise<Opened | undefined> {
+  const opened = await connect(place, true);
+  if (opened?.connection.backend !== 'sqlite') return opened;
+  const { connection } = opened;
+  try {
+    const { sql } = await loadKysely();
+    await connection.run('read the ledger', async (db) => {
+      const { rows } = await sql<{ quick_check: string }>`pragma quick_check(1)`.execute(db);
+      const [{ quick_check: said = 'ok' } = {}] = rows;
+      if (said !== 'ok') throw Object.assign(new Error(said), { code: 'SQLITE_CORRUPT' });
+    });
+    return opened;
+  } catch (error) {
+    await connection.close();
+    throw error;
+  }
+}
+
+/** Opens a ledger for writing. A SQLite file that is broken is removed: an index is no reason for a night to stop. */
+async function connectForWriting(place: LedgerPlace): Promise<Opened | undefined> {
+  try {
+    return await connectWhole(place);
+  } catch (error) {
+    if (!isBroken(error)) throw error;
+    const state = join(place.output, STATE_FOLDER);
+    // Who comes second finds the new one.
+    const lock = await awaitLock(state, 'ledger.lock', 'a new ledger');
+    try {
+      return await connectWhole(place);
+    } catch (again) {
+      if (!isBroken(again)) throw again;
+      const store = await openStore(state);
+      for (const ending of ['', '-wal', '-shm']) await store.removeFile(`${SQLITE_NAME}${ending}`);
+      place.say?.(`the ledger was damaged (${again.message.split(';')[0]}); it is made again from products and logs`);
+      return await connect(place, true);
+    } finally {
+      await lock?.release();
+    }
+  }
+}
+
 async function hasRows(connection: Connection<Tables>, word: string): Promise<boolean> {
   return connection.run('read the ledger', async (db) => {
     for (const table of ['run', 'job'] as const) {
@@ -91,13 +148,13 @@ async function hasRows(connection: Connection<Tables>, word: string): Promise<bo
 
 /**
  * Opens the ledger of an output directory for writing, on the main thread. One that knows nothing of the directory is made
- * from its products and logs. Close it after use.
+ * from its products and logs, and so is one whose SQLite file is damaged. Close it after use.
  * @throws StorageError (also: SQLite on a shared file system, with what to do instead), RetriableError when the database is
  *   busy or away, UsageError for what is no URL, BugError on another thread
  */
 export async function openLedger(place: LedgerPlace): Promise<Ledger> {
   assertMainThread();
-  const opened = await connect(place, true);
+  const opened = await connectForWriting(place);
   if (opened === undefined) return new Ledger(undefined, '');
   const { connection, word, isNew } = opened;
   try {
@@ -193,7 +250,7 @@ function withNews(content: Rows, output: string, nights: NightSelection): Rows {
 export async function rebuildLedger(place: LedgerPlace): Promise<TreeLedger> {
   assertMainThread();
   const content = await ledgerOfTree(place.output, place.jobOf ?? (() => undefined));
-  const opened = await connect(place, true);
+  const opened = await connectForWriting(place);
   if (opened === undefined) return content;
   const { connection, word: output } = opened;
   try {

@@ -181,7 +181,7 @@ export const LAYOUT: Layout = {
   what: 'ledger',
   instead:
     'give the URL of a PostgreSQL database (--ledger postgres://...) or none (--ledger none): the products and logs say all that it would',
-  cure: 'remove this file and those of its name that end in -wal and -shm; rampline status --rebuild makes it again from products and logs',
+  cure: 'the next run, or rampline status --rebuild, makes it again from products and logs',
   migrations: MIGRATIONS,
   commits: 'fast',
   // A run goes on while another process writes: what is not written now is written with the next batch.

@@ -383,7 +383,10 @@ export async function runNight(request: NightRequest): Promise<NightRun> {
       { output, tele, mjd, slices },
       { wait: request.wait ?? false, signal, say: (text) => sayTo(request, run, text) },
     );
-    ledger = await openLedger(ledgerPlace(output, request.ledger));
+    ledger = await openLedger({
+      ...ledgerPlace(output, request.ledger),
+      say: (text) => sayTo(request, run, text),
+    });
     await ledger.load({ tele, mjd });
     const whole = await planNight({
       exposures,

@@ -270,6 +270,12 @@ describe('writing', () => {
       Array.from({ length: 50 }, (_, i) => [`${who} ${i}`, `${who} ${i} ${'x'.repeat(2000)}`]).flat(),
     );
     expect([...lines].sort()).toEqual([...expected].sort());
+    // A writer that was killed left half a line: the next begins on its own.
+    await writeFile(join(directory, 'log/cut.jsonl'), 'whole\nhal');
+    const next = await openStore(directory);
+    await next.appendLines('log/cut.jsonl', ['x']);
+    await next.appendLines('log/cut.jsonl', ['y']);
+    expect(await readFile(join(directory, 'log/cut.jsonl'), 'utf8')).toBe('whole\nhal\nx\ny\n');
     await mkdir(join(directory, 'taken'));
     expect(await failure(stores[0]!.appendLines('taken', ['x']))).toBeInstanceOf(StorageError);
     const full: StoreFs = {

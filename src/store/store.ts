@@ -49,6 +49,8 @@ export class Store {
   readonly directory: string;
   readonly #fs: StoreFs;
   readonly #prepared = new Map<string, Promise<void>>();
+  /** Logs that are known to end with a newline. */
+  readonly #whole = new Set<string>();
 
   /** For `openStore`. */
   constructor(directory: string, fs: StoreFs) {
@@ -155,7 +157,7 @@ export class Store {
   /**
    * Adds lines to the end of a log, which is made where there is none. One write with O_APPEND: lines of several processes of
    * one machine never mix; a network file system may promise less. Not synced: a log may lose its last lines with the power,
-   * and a reader passes over a last line that is cut.
+   * and a reader passes over a last line that is cut: what comes after it begins on a line of its own.
    * @param lines each without its newline
    * @throws StorageError, UsageError
    */
@@ -164,15 +166,45 @@ export class Store {
     const path = this.pathOf(name);
     await this.#prepareFor(path);
     try {
+      const cut = await this.#isCut(path);
       const file = await this.#fs.open(path, 'a');
       await using(this.#fs, file, async () => {
-        let left: Uint8Array = Buffer.from(`${lines.join('\n')}\n`, 'utf8');
+        let left: Uint8Array = Buffer.from(`${cut ? '\n' : ''}${lines.join('\n')}\n`, 'utf8');
         // Short only where the disk is full, and then the next write says so. The position means nothing with O_APPEND.
         while (left.length > 0) left = left.subarray(await this.#fs.write(file, [left], 0));
       });
     } catch (error) {
+      this.#whole.delete(path);
       throw storageFailure(error, 'append to the file', path);
     }
+  }
+
+  /**
+   * Removes a file that is made again from others: an index. One that is not there is none the worse.
+   * @throws StorageError, UsageError
+   */
+  async removeFile(name: string): Promise<void> {
+    await this.#removeIfThere(this.pathOf(name), 'remove the file');
+  }
+
+  /** Whether a log ends in the middle of a line, as one whose writer was killed does. Looked at once: own lines are whole. */
+  async #isCut(path: string): Promise<boolean> {
+    if (this.#whole.has(path)) return false;
+    this.#whole.add(path);
+    let file: FileHandle;
+    try {
+      file = await this.#fs.open(path, 'r');
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return false;
+      throw error;
+    }
+    let cut = false;
+    await using(this.#fs, file, async () => {
+      const { size } = await this.#fs.fstat(file);
+      const last = Buffer.alloc(1);
+      cut = size > 0n && (await this.#fs.read(file, last, Number(size) - 1)) === 1 && last[0] !== 0x0a;
+    });
+    return cut;
   }
 
   /** The manifest entry of a product, undefined when there is none or it cannot be believed. Throws StorageError. */
@@ -382,11 +414,11 @@ export class Store {
     }
   }
 
-  async #removeIfThere(path: string): Promise<void> {
+  async #removeIfThere(path: string, doing = 'remove the old manifest'): Promise<void> {
     try {
       await this.#fs.unlink(path);
     } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') throw storageFailure(error, 'remove the old manifest', path);
+      if (errnoOf(error) !== 'ENOENT') throw storageFailure(error, doing, path);
     }
   }
 

@@ -48,6 +48,12 @@ const fresh = (): string => {
 };
 const sqlitePath = (output: string): string => join(output, 'state/ledger.sqlite');
 
+/** Overwrites all pages but the first, which says what the file is (4096 bytes a page). */
+const damage = (path: string): void => {
+  const bytes = readFileSync(path);
+  writeFileSync(path, bytes.fill(0xa5, 4096));
+};
+
 const JOB = { job: 'ramp-apo-60855-a-0001', stage: 'ramp' };
 const at = (seconds: number): string => new Date(Date.UTC(2025, 6, 1, 0, 0, seconds)).toISOString();
 const planned = (run: string, state: 'done' | 'todo' | 'dropped', more: Partial<LedgerEvent> = {}): LedgerEvent => ({
@@ -388,8 +394,29 @@ describe('where the ledger is', () => {
     expect(existsSync(join(output, 'state/ledger.json'))).toBe(false);
     mkdirSync(join(output, 'state'), { recursive: true });
     writeFileSync(sqlitePath(output), 'this is no database, it is a text that is long enough to be none');
-    await expect(openLedger({ output })).rejects.toThrow(/status --rebuild/);
-    expect((await readLedger({ output })).because).toContain('not a database');
+    const { because } = await readLedger({ output });
+    expect(because).toContain('not a database');
+    expect(because).toContain('status --rebuild');
+  });
+
+  it.each([
+    ['no database', (path: string) => writeFileSync(path, 'this is no database, it is a text that is long enough')],
+    ['a damaged page', (path: string) => damage(path)],
+  ])('makes a broken file again: %s', async (_, harm) => {
+    const output = fresh();
+    const first = await openLedger({ output });
+    await first.close();
+    harm(sqlitePath(output));
+    const said: string[] = [];
+    const ledgers = await Promise.all([1, 2].map(() => openLedger({ output, say: (text) => said.push(text) })));
+    expect(said).toHaveLength(1);
+    expect(said[0]).toMatch(/^the ledger was damaged \(.*\); it is made again from products and logs$/);
+    expect((await ledgers[0]!.read()).jobs).toEqual([]);
+    await Promise.all(ledgers.map((ledger) => ledger.close()));
+    expect(readdirSync(join(output, 'state'))).not.toContain('ledger.lock');
+    harm(sqlitePath(output));
+    await rebuildLedger({ output });
+    expect((await readLedger({ output })).because).toBeUndefined();
   });
 
   it('belongs to the main thread', async () => {
