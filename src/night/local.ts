@@ -77,7 +77,7 @@ class LocalRun {
       {
         output: plan.output,
         memoryBytes: limits.memoryBytes - this.#idleBytes,
-        lowMemory: withoutCubes(plan, limits.jobs, isolate),
+        lowMemory: withoutCubes(plan, limits.jobs, isolate, limits.memoryBytes - this.#idleBytes),
         attempts: limits.attempts,
         slices: plan.slices,
         force,
@@ -266,8 +266,12 @@ async function within<T>(work: Promise<T>, milliseconds: number): Promise<T | un
   }
 }
 
-/** Whether cubes of reads are kept: a process that does one job never comes so far that they pay. */
-function withoutCubes({ jobs }: Plan, slots: number, isolate: boolean): boolean {
+/**
+ * Whether cubes of reads are done without: where they do not pay, as in a process that does one job, and where not all slots
+ * have room for one. A cube stays in native memory when its worker rests, so it is all or none.
+ */
+function withoutCubes({ jobs }: Plan, slots: number, isolate: boolean, memoryBytes: number): boolean {
   const cubes = jobs.filter(({ state, prediction }) => state === 'todo' && prediction.lowMemoryBytes !== undefined);
-  return isolate || preferLowMemory(cubes.length, slots);
+  const most = cubes.reduce((bytes, { prediction }) => Math.max(bytes, prediction.peakBytes), 0);
+  return isolate || preferLowMemory(cubes.length, slots) || slots * most > memoryBytes;
 }
