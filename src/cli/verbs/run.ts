@@ -105,11 +105,22 @@ function reasons(outcomes: readonly Outcome[]): string {
   if (lost.length === 0) return '';
   const isBehind = ({ failure }: Outcome) => failure?.message.startsWith('because ') === true;
   const roots = lost.filter((one) => !isBehind(one));
-  const rows = roots.map(({ job, status, failure }) => {
-    const behind = lost.filter((one) => one.failure?.message.startsWith(`because ${job} was dropped`)).length;
-    const more = behind === 0 ? '' : ` (and ${behind} jobs behind it)`;
-    return [job, status, failure === undefined ? '' : `${failure.error}: ${failure.message}${more}`];
-  });
+  const reasonOf = ({ failure }: Outcome) => `${failure?.error}: ${failure?.message}`;
+  const first = new Map(roots.toReversed().map((one) => [reasonOf(one), one]));
+  const rows = roots
+    .filter((one) => first.get(reasonOf(one)) === one)
+    .map(({ job, status, failure }) => {
+      const same = roots.filter((one) => one.failure?.message === failure?.message);
+      const behind = lost.filter((one) =>
+        same.some((root) => one.failure?.message.startsWith(`because ${root.job} was dropped`)),
+      ).length;
+      const others = same.length === 1 ? '' : ` (and ${same.length - 1} more)`;
+      return [
+        `${job}${others}`,
+        status,
+        `${failure?.error}: ${failure?.message}${behind === 0 ? '' : ` (and ${behind} jobs behind)`}`,
+      ];
+    });
   const orphans = lost.length - roots.length;
   return rows.length > 0 ? `\n${table(['job', 'is', 'why'], rows)}` : `\n${orphans} jobs dropped behind others\n`;
 }
