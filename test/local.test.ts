@@ -128,7 +128,8 @@ describe('worker threads', () => {
     expect(told.stopped?.message).toMatch(
       /^ramp-apo-60855-a-0003 did not end within 10 s of being cancelled after 1 s; with --isolate/,
     );
-    expect(byStatus(told, 'done')).toHaveLength(7);
+    expect(byStatus(told, 'failed').map(({ job }) => job)).toEqual(['ramp-apo-60855-a-0003']);
+    expect(byStatus(told, 'done').length).toBeGreaterThan(0);
   });
 
   it('begin nothing after a signal', async () => {

@@ -60,7 +60,8 @@ class LocalRun {
   readonly #meter: MemoryMeter;
   /** All processes and threads of the run before they do anything [bytes]. */
   readonly #idleBytes: number;
-  #hung = false;
+  /** Slots whose job could not be ended. */
+  readonly #stuck = new Set<Slot>();
   /** Jobs that are being done, not those that wait for memory. */
   #working = 0;
   #wake: () => void = () => undefined;
@@ -104,7 +105,7 @@ class LocalRun {
     signal?.addEventListener('abort', stop);
     if (signal?.aborted === true) stop();
     try {
-      while (!this.#schedule.finished && !this.#hung) {
+      while (!this.#schedule.finished) {
         // Before the places are filled: what ends meanwhile wakes at once.
         const woken = new Promise<void>((wake) => {
           this.#wake = wake;
@@ -129,7 +130,7 @@ class LocalRun {
       ...(isolate && { cpuSeconds: outcomes.reduce((sum, { cpuSeconds = 0 }) => sum + cpuSeconds, 0) }),
       stopped: this.#schedule.stopped,
       peakBytes: this.#meter.peakBytes,
-      ...(this.#hung && { hung: true }),
+      ...(this.#stuck.size > 0 && { hung: true }),
     };
   }
 
@@ -144,18 +145,14 @@ class LocalRun {
   #begin(place: Place, start: Start): void {
     place.busy = true;
     void this.#do(place, start).then((outcome) => {
-      if (outcome === undefined) {
-        this.#hung = true; // the place stays busy: its thread still works
-      } else {
-        place.busy = false;
-        this.#schedule.end(outcome, performance.now());
-      }
+      place.busy = this.#stuck.has(place.slot); // its thread still works
+      this.#schedule.end(outcome, performance.now());
       this.#wake();
     });
   }
 
-  /** Does a job when there is room for it. Undefined: it could not be ended. */
-  async #do(place: Place, start: Start): Promise<Outcome | undefined> {
+  /** Does a job when there is room for it. */
+  async #do(place: Place, start: Start): Promise<Outcome> {
     await this.#makeRoom(place, start);
     try {
       return await this.#alone(place.slot, start);
@@ -200,7 +197,7 @@ class LocalRun {
   }
 
   /** Does a job that no other run does at the same time. */
-  async #alone(slot: Slot, start: Start): Promise<Outcome | undefined> {
+  async #alone(slot: Slot, start: Start): Promise<Outcome> {
     const { job } = start;
     if (isWhole(this.#plan)) return this.#inTime(slot, start);
     // Runs of other chips, beside this one, may want the same job: one does it, the others find it done.
@@ -218,8 +215,8 @@ class LocalRun {
     }
   }
 
-  /** Does a job within its time. Undefined: it could not be ended. */
-  async #inTime(slot: Slot, { job, inputs, attempt, lowMemory, force }: Start): Promise<Outcome | undefined> {
+  /** Does a job within its time. */
+  async #inTime(slot: Slot, { job, inputs, attempt, lowMemory, force }: Start): Promise<Outcome> {
     const { limits, isolate, sink } = this.#context;
     const { output, options } = this.#plan;
     sink.begin(job, attempt);
@@ -234,8 +231,9 @@ class LocalRun {
     if (outcome === undefined) {
       if (!slot.kill()) {
         const message = `${job.id} did not end within ${timeText(GRACE_MS / 1000)} of being cancelled after ${timeText(most)}; with --isolate such a job can be ended without the others`;
-        this.#schedule.close({ error: 'bug', exitCode: EXIT_CODES.bug, message });
-        return undefined;
+        this.#stuck.add(slot);
+        const failure: Failure = { error: 'bug', exitCode: EXIT_CODES.bug, message };
+        return { job: job.id, status: 'failed', products: [], attempt, seconds: most, failure };
       }
       outcome = await running;
     }
