@@ -34,7 +34,9 @@ export interface BuildRequest {
   readonly output: string;
   /** Directories of calibrations that the ramp chain takes while building; without any the instrument's figures. */
   readonly calib?: string | readonly string[] | undefined;
-  /** Of one of those directories these files alone are candidates. */
+  /**
+   * Of one of those directories these files alone are candidates; what else lies in `output` then decides nothing of the product.
+   */
   readonly only?: OnlyThese | undefined;
   /** Parameters of kernels, and of the builder under its word. */
   readonly params?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
@@ -318,7 +320,9 @@ export async function buildCalibration(request: BuildRequest): Promise<BuildOutc
         const { serial = '', readMode = '' } = inputs[0]?.frame ?? {};
         const time = one.dataFrom ?? spanOf(inputs).from ?? validFrom;
         const detector = { kind, instrument: instrument.name, tele, chip, serial, readMode, time };
-        const verdict = await assessBuilt(detector, one.hdus, one.cards, request.output, request.limits);
+        // What a night builds follows from its key alone: the one before is compared on the page, and has no part in the grade.
+        const compareIn = request.only === undefined ? request.output : undefined;
+        const verdict = await assessBuilt(detector, one.hdus, one.cards, compareIn, request.limits);
         const grade = worse(one.grade, verdict.grade);
         const remarks = [...one.remarks, ...verdict.reasons];
         const header: CardInput[] = [

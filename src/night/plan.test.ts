@@ -153,6 +153,16 @@ describe('what is done', () => {
     expect(new Set(blind.jobs.map(({ state }) => state))).toEqual(new Set(['done']));
   });
 
+  it('is the same calibration, byte for byte, whatever was built beside it before', async () => {
+    cpSync(join(base, 'out'), join(base, 'beside'), { recursive: true, preserveTimestamps: true });
+    const later = { exposures: exposures.filter(({ exposure }) => exposure !== 1), options: { build } };
+    const built = async (output: string): Promise<Buffer> => {
+      await done(await plan(output, later));
+      return readFileSync(join(base, output, jobOf(await plan(output, later), 'build').products[0] as string));
+    };
+    expect((await built('beside')).equals(await built('alone'))).toBe(true);
+  });
+
   it('leaves out what a verdict on disk drops', async () => {
     const copy = join(base, 'judged');
     cpSync(join(base, 'out'), copy, { recursive: true, preserveTimestamps: true });

@@ -148,19 +148,23 @@ export interface BuiltVerdict {
 }
 
 /**
- * The verdict on a calibration that is about to be written into `directory`, against the one before it there.
+ * The verdict on a calibration that is about to be written into `directory`, against the one before it there; without a directory,
+ * on its own numbers alone.
  * @param hdus and cards as the builder gives them
  */
 export async function assessBuilt(
   identity: MapsIdentity & Pick<Subject, 'serial' | 'readMode'> & { readonly time?: number | undefined },
   hdus: readonly HduInput[],
   cards: readonly CardInput[],
-  directory: string,
+  directory: string | undefined,
   limits: Partial<FitsLimits> = {},
 ): Promise<BuiltVerdict> {
   const { time, serial, readMode, ...who } = identity;
   const maps = mapsOfHdus(who, hdus, cards);
-  const previous = await readPrevious({ ...who, serial, readMode, dataFrom: time }, maps, directory, '', limits);
+  const previous: Partial<Previous> =
+    directory === undefined
+      ? {}
+      : await readPrevious({ ...who, serial, readMode, dataFrom: time }, maps, directory, '', limits);
   const found = await assessCalibration(maps, geometryOf(who.instrument), previous.maps);
   const { file, sha256 = '' } = previous;
   const why = 'the one before: compared with for the grade';
