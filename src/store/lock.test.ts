@@ -2,9 +2,10 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { StorageError } from '../core/errors.js';
 import { processBirth } from '../core/process.js';
+import { nodeFs } from './fs.js';
 import { awaitLock, Lock, type LockHolder, takeLock } from './lock.js';
 
 let directory = '';
@@ -102,5 +103,21 @@ it('is taken over from the dead by one of many', async () => {
     expect(last).toBeInstanceOf(Lock);
     await (last as Lock).release();
     expect(readdirSync(directory)).toEqual([]);
+  }
+});
+
+it('has a lock that it made although the answer says that it was there', async () => {
+  const { link } = nodeFs;
+  const lost = vi.spyOn(nodeFs, 'link').mockImplementationOnce(async (from, to) => {
+    await link(from, to);
+    throw Object.assign(new Error('the answer was lost'), { code: 'EEXIST' });
+  });
+  try {
+    const lock = await takeLock(directory, 'l', 'x');
+    expect(lock).toBeInstanceOf(Lock);
+    await (lock as Lock).release();
+    expect(existsSync(path())).toBe(false);
+  } finally {
+    lost.mockRestore();
   }
 });

@@ -150,7 +150,10 @@ async function make(path: string, purpose: string): Promise<Lock | undefined> {
     }
     return new Lock(path, holder);
   } catch (error) {
-    if (errnoOf(error) === 'EEXIST') return undefined;
+    if (errnoOf(error) === 'EEXIST') {
+      // A network file system that loses an answer asks again, and is told of the link that it made (open(2), O_EXCL).
+      return (await readHolder(path))?.holder.id === holder.id ? new Lock(path, holder) : undefined;
+    }
     throw storageFailure(error, 'make the lock', path);
   }
 }

@@ -265,7 +265,8 @@ describe('writing', () => {
     );
     await Promise.all(work);
     await stores[0]!.appendLines('log/a.jsonl', []);
-    const lines = (await readFile(join(directory, 'log/a.jsonl'), 'utf8')).trimEnd().split('\n');
+    // A reader passes over empty lines.
+    const lines = (await readFile(join(directory, 'log/a.jsonl'), 'utf8')).split('\n').filter((line) => line !== '');
     const expected = [0, 1].flatMap((who) =>
       Array.from({ length: 50 }, (_, i) => [`${who} ${i}`, `${who} ${i} ${'x'.repeat(2000)}`]).flat(),
     );
@@ -286,6 +287,26 @@ describe('writing', () => {
       class: 'storage',
       message: 'cannot append to the file: no space left on the device (ENOSPC)',
     });
+  });
+
+  it('appends behind a line that was cut, not to it', async () => {
+    let room = 5;
+    const small: StoreFs = {
+      ...nodeFs,
+      write: async (file, [piece = new Uint8Array()], position) => {
+        if (room === 0) throw Object.assign(new Error('full'), { code: 'ENOSPC' });
+        const count = Math.min(room, piece.length);
+        room -= count;
+        return nodeFs.write(file, [piece.subarray(0, count)], position);
+      },
+    };
+    const store = await openStore(directory, { fs: small });
+    expect(await failure(store.appendLines('a', ['{"a":1}']))).toBeInstanceOf(StorageError);
+    room = 1000;
+    await store.appendLines('a', ['{"b":2}']);
+    await store.appendLines('a', ['{"c":3}']);
+    await (await openStore(directory)).appendLines('a', ['{"d":4}']);
+    expect(await readFile(join(directory, 'a'), 'utf8')).toBe('{"a":\n{"b":2}\n{"c":3}\n{"d":4}\n');
   });
 
   it('writes text and JSON, unlisted, and takes the claim of a product that it replaces', async () => {
