@@ -235,6 +235,13 @@ export async function writeRows(
 }
 
 /**
+ * PostgreSQL takes no NUL in a text, and a message may hold one that a damaged header had: all rows of its batch would wait for
+ * ever. Half of a pair of UTF-16 the databases replace each in its own way.
+ */
+const storable = (value: unknown): unknown =>
+  typeof value === 'string' ? value.replaceAll(/\0|\p{Cs}/gu, '\u{fffd}') : value;
+
+/**
  * Writes rows in statements of many, given to the driver as text: the builder would cost six times as much as the insertion.
  */
 async function insert(
@@ -257,7 +264,7 @@ async function insert(
     const place = backend === 'sqlite' ? () => '?' : () => `$${++n}`;
     const tuples = piece.map(() => `(${columns.map(place).join(', ')})`).join(', ');
     const text = `insert into "${table}" (${names(columns)}) values ${tuples} on conflict (${names(keys)}) do ${then}`;
-    const values = piece.flatMap((row) => columns.map((name) => row[name]));
+    const values = piece.flatMap((row) => columns.map((name) => storable(row[name])));
     await db.executeQuery(CompiledQuery.raw(text, values));
   }
 }

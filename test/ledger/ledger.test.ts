@@ -158,6 +158,15 @@ describe.each(['sqlite', 'postgresql'] as const)('a ledger in %s', (backend) => 
     ]);
   });
 
+  it('takes any text', async () => {
+    const ledger = await open();
+    const text = 'a\0b \'c\' "d" \\ \ud800 é';
+    ledger.record(planned('r', 'todo', { message: text }));
+    await ledger.close();
+    const [job] = (await readLedger({ output })).jobs;
+    expect(job?.why).toBe('a\ufffdb \'c\' "d" \\ \ufffd é');
+  });
+
   it('lets a job go from state to state as it may, and the tables refuse the rest, too', async () => {
     const ledger = await open();
     ledger.record(planned('r', 'todo'));
