@@ -211,6 +211,39 @@ describe('what is found and named', () => {
     }
   });
 
+  test('raw files that came after the newest run', async () => {
+    const came = join(raw, 'apo', String(MJD), 'apR-b-52950011.apz');
+    cpSync(join(raw, 'apo', String(MJD), 'apR-b-52950010.apz'), came);
+    try {
+      const { findings, exitCode } = await checked(() => undefined);
+      expect(told(findings)).toEqual([['missing', '', 'retriable']]);
+      expect(findings[0]?.detail).toMatch(/^apR-b-52950011\.apz came after the newest run/);
+      expect(exitCode).toBe(30);
+    } finally {
+      rmSync(came);
+    }
+  });
+
+  test('an almanac that is damaged or gone: what writes it again is said', async () => {
+    const almanac = (output: string) => join(output, `apo/${MJD}/almanac-apo-${MJD}.fits`);
+    await expect(checked((output) => writeFileSync(almanac(output), 'x'))).rejects.toMatchObject({
+      class: 'storage',
+      message: expect.stringMatching(/^the almanac is damaged .*rampline run/),
+    });
+    await expect(checked((output) => rmSync(almanac(output)))).rejects.toMatchObject({
+      class: 'input',
+      message: expect.stringMatching(/no almanac of the night 60857.*rampline run/),
+    });
+  });
+
+  test('raw files in the directory of products are nothing that could be removed', async () => {
+    const output = join(base, 'together');
+    cpSync(good, output, { recursive: true, preserveTimestamps: true });
+    cpSync(raw, output, { recursive: true });
+    const { findings } = await check({ output, mjd: MJD, raw: output, hashRaw: false });
+    expect(findings.filter(({ product: name }) => name.endsWith('.apz'))).toEqual([]);
+  });
+
   test('files that no job makes, and what a killed writer left', async () => {
     const leftover = `apo/${MJD}/.rampline-0123456789ab-999999-0123456789abcdef.tmp`;
     const { findings, exitCode } = await checked((output) => {
@@ -326,6 +359,7 @@ describe('the page of this night', () => {
   test('a list of bad exposures is told as such, and does not end the pass with a code of failure', async () => {
     const output = join(base, 'listed');
     const list = join(base, 'bad.txt');
+    expect(page.report.commands.run).not.toContain('--bad');
     writeFileSync(list, `apo ${MJD} 10 clouds\n`);
     await runNight({
       raw,
@@ -346,6 +380,7 @@ describe('the page of this night', () => {
     expect(dropped.every(({ error }) => error === undefined)).toBe(true);
     const [night] = (await report({ output, mjd: MJD })).nights;
     expect(night?.report.grade).toBe('unfinished');
+    expect(night?.report.commands.run).toContain(` --bad ${list}`);
     expect(night?.report.flow.drops).toMatchObject([{ at: 'raw', by: 'user', reason: 'clouds' }]);
   });
 });

@@ -112,6 +112,9 @@ describe('rampline plan', () => {
     expect(refused('--set', 'ramp.jump=iqr')).toMatch(/^2 .*no parameter.*jumps/s);
     expect(refused('--set', 'ramp.jumps=iqx')).toMatch(/^2 .*expected jumps to be one of/s);
     expect(refused('--chip', 'd')).toMatch(/^2 .*no chip/s);
+    expect(refused('--only', '12-d')).toMatch(/^2 .*no chip \\?"d/s);
+    expect(refused('--only', '1', '--only', '99')).toMatch(/^2 .*nothing to do for exposure 99/s);
+    expect(refused('--from', 'classify', '--to', 'ramp')).toMatch(/^2 .*--from classify comes after --to ramp/s);
     expect(refused('--keys', '--no-hash')).toMatch(/^2 .*exclude each other/s);
     expect(refused('--calib', join(base, 'nowhere'))).toMatch(/^21 .*no such directory/s);
   });

@@ -44,6 +44,9 @@ async function list(directory: string, must: boolean): Promise<Dirent[]> {
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     const absent = code === 'ENOENT' || code === 'ENOTDIR';
+    if (must && code === 'ENOTDIR') {
+      throw new InputError('expected a directory of raw files, received a file', { file: directory, cause });
+    }
     if (must && absent) throw new InputError('no such directory', { file: directory, cause });
     if (must) throw new StorageError(`the directory cannot be listed: ${message}`, { file: directory, cause });
     return [];

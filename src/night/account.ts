@@ -516,7 +516,7 @@ function findingsOf(
       const [{ kind, grade }] = group;
       return {
         level: grade === 'fail' ? 'fail' : 'warn',
-        text: `the night's own ${kind} of chip ${group.map(({ chip }) => chip).join(', ')} has the grade ${grade}`,
+        text: `the night's own ${kind} of chip ${[...new Set(group.map(({ chip }) => chip))].join(', ')} has the grade ${grade}`,
         count: 1,
         exposures: [],
       };

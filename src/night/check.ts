@@ -4,8 +4,8 @@
  * lies between the products.
  */
 import { existsSync } from 'node:fs';
-import { basename, join } from 'node:path';
-import { almanacName } from '../almanac/index.js';
+import { basename, join, relative, resolve } from 'node:path';
+import { type Almanac, almanacName, scanNight } from '../almanac/index.js';
 import { readCalibrationRecord } from '../calib/product.js';
 import { type ErrorClass, EXIT_CODES, InputError, RamplineError, RetriableError } from '../core/errors.js';
 import { type FitsFile, type FitsLimits, openFits } from '../fits/index.js';
@@ -14,6 +14,7 @@ import { exitCodeOf } from './failure.js';
 import { instrumentNamed } from './instruments.js';
 import type { Job, NightEvent, NightOptions, Outcome, Plan } from './job.js';
 import { absoluteExposures, planNight } from './plan.js';
+import { NIGHT_INSTRUMENT } from './record.js';
 import { askedOf, BAD_LIST, type NightTree, nightTelescopes, productNames, readNight } from './report.js';
 import { failuresOf } from './run.js';
 import { insaneRates, rateNumbers } from './sane.js';
@@ -145,7 +146,12 @@ class Pass {
     const stages = new Map(nightStages(plan.options.build).map((stage) => [stage.name, stage]));
     const names = productNames(plan, night.events);
     const last = newest(night.events);
-    const expected = new Set<string>([almanacName(this.#tele, mjd)]);
+    const raw = this.#request.raw ?? askedOf(night.events).raw ?? output;
+    // Where raw files lie in the directory of products, they are not to be taken for what may be removed.
+    const rawFiles = night.almanac.exposures.flatMap(({ frames }) =>
+      frames.map(({ path }) => relative(resolve(output), resolve(raw, path))),
+    );
+    const expected = new Set<string>([almanacName(this.#tele, mjd), ...rawFiles]);
     await this.#product(almanacName(this.#tele, mjd), '');
     this.jobs = plan.jobs.length;
     for (const [i, job] of plan.jobs.entries()) {
@@ -172,10 +178,24 @@ class Pass {
       this.#add('note', `${why} (--raw): that products were made of them, and with these parameters, is not checked`);
       return { plan, compared: false };
     }
+    await this.#newcomers(root, almanac);
     const exposures = absoluteExposures({ root, exposures: almanac.exposures });
     const hash = hashRaw ? 'needed' : 'none';
     const tele = [this.#tele];
     return { plan: await planNight({ exposures, mjd, tele, output, options, hash, onProgress }), compared: true };
+  }
+
+  /** Raw files that came after the newest run: nothing is planned for them yet. */
+  async #newcomers(root: string, almanac: Almanac): Promise<void> {
+    const { mjd, signal } = this.#request;
+    const now = await scanNight(root, { tele: this.#tele, mjd, instrument: NIGHT_INSTRUMENT, signal });
+    const rawNames = ({ exposures }: Almanac) =>
+      exposures.flatMap(({ frames }) => frames.map(({ path }) => basename(path)));
+    const known = new Set(rawNames(almanac));
+    const [first, ...more] = rawNames(now).filter((name) => !known.has(name));
+    if (first === undefined) return;
+    const others = more.length === 0 ? '' : ` and ${more.length} more`;
+    this.#add('missing', `${first}${others} came after the newest run, which made nothing of it (run again)`);
   }
 
   /** A job without any product. */
@@ -199,7 +219,7 @@ class Pass {
       return;
     }
     if (compared && job.state === 'dropped') {
-      this.#add('unexpected', `its job is left out now: ${job.why}`, about);
+      this.#add('unexpected', `its job is dropped now: ${job.why}`, about);
       return;
     }
     const before = this.findings.length;

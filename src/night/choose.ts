@@ -33,7 +33,9 @@ export async function chooseCalibrations(
 ): Promise<Choice> {
   if (directory === undefined || directory.length === 0) {
     if (required.length > 0) {
-      throw new CalibrationError(`no calibration directory was given, and ${required.join(', ')} is needed`);
+      throw new CalibrationError(
+        `no calibration directory was given (--calib DIR), and ${required.join(' and ')} ${required.length === 1 ? 'is' : 'are'} needed`,
+      );
     }
     return { files: [], entries: [] };
   }

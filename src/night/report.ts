@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { type Almanac, almanacName, badListText, readAlmanac } from '../almanac/index.js';
 import { CALIBRATION_KINDS, type CalibrationKind } from '../calib/product.js';
-import { InputError, UsageError } from '../core/errors.js';
+import { InputError, StorageError, UsageError } from '../core/errors.js';
 import { type FitsFile, openFits } from '../fits/index.js';
 import { outliers } from '../stages/classify/outliers.js';
 import { type ClassRecord, readClass } from '../stages/classify/product.js';
@@ -74,9 +74,10 @@ export function nightTelescopes(output: string, mjd: number, wanted?: readonly s
     }
   }
   if (found.length > 0) return wanted ?? found;
-  throw new InputError(`there is no almanac of the night ${mjd}: nothing was run or planned into this directory`, {
-    file: output,
-  });
+  throw new InputError(
+    `there is no almanac of the night ${mjd}: nothing was run into this directory, or it was lost, and rampline run (or almanac scan -o) writes it again`,
+    { file: output },
+  );
 }
 
 /** What the newest run of a night was asked, as its log says. */
@@ -84,17 +85,20 @@ export interface Asked {
   readonly options: NightOptions;
   /** Directory of raw files; undefined where no log says it. */
   readonly raw?: string | undefined;
+  /** Lists of bad exposures. */
+  readonly bad: readonly string[];
 }
 
 /** What the newest run of a night was asked; defaults where no log says it. */
 export function askedOf(events: readonly NightEvent[]): Asked {
   const starts = events.filter(({ event }) => event === 'start').sort((a, b) => (a.time < b.time ? -1 : 1));
-  const { options, raw } = starts.at(-1)?.about?.request ?? {};
+  const { options, raw, bad } = starts.at(-1)?.about?.request ?? {};
   const stages = new Set(events.map(({ stage }) => stage));
   const build = NIGHT_BUILD_WORDS.filter((word) => stages.has(`build-${word}`));
   return {
     options: { ...NIGHT_DEFAULTS, build, ...(options as Partial<NightOptions> | undefined) },
     ...(typeof raw === 'string' && { raw }),
+    bad: Array.isArray(bad) ? bad.filter((file) => typeof file === 'string') : [],
   };
 }
 
@@ -104,18 +108,19 @@ const quoted = (word: string) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${wor
 /** Lines for a shell that give what the panels of the page show. */
 function commandsOf(output: string, { almanac, plan, events }: NightTree): NightReport['commands'] {
   const { tele, mjd } = almanac;
-  const { options, raw = 'RAW' } = askedOf(events);
+  const { options, raw = 'RAW', bad } = askedOf(events);
   const { calib, build, params, pin } = options;
   const [out, folder] = [quoted(output), quoted(join(output, tele, String(mjd)))];
   const sets = Object.entries(params).flatMap(([name, values]) =>
     Object.entries(values).map(([param, value]) => ` --set ${quoted(`${name}.${param}=${value}`)}`),
   );
   const directories = calib.map((directory) => ` --calib ${quoted(directory)}`).join('');
+  const lists = bad.map((file) => ` --bad ${quoted(file)}`).join('');
   const frame = plan.jobs.find(({ stage, state }) => stage === 'calibrate' && state !== 'dropped')?.raw[0]?.path;
   const first = frame === undefined ? 'FILE.apz' : join(raw, frame);
   return {
     night: `${out} --tele ${tele} --mjd ${mjd}`,
-    run: `${quoted(raw)} -o ${out} --tele ${tele} --mjd ${mjd}${directories}${build.length > 0 ? ` --build ${build.join(',')}` : ''}${pin === undefined ? '' : ` --pin ${quoted(pin)}`}${sets.join('')}`,
+    run: `${quoted(raw)} -o ${out} --tele ${tele} --mjd ${mjd}${directories}${build.length > 0 ? ` --build ${build.join(',')}` : ''}${pin === undefined ? '' : ` --pin ${quoted(pin)}`}${lists}${sets.join('')}`,
     almanac: `rampline almanac show ${quoted(join(output, almanacName(tele, mjd)))}`,
     explain: `rampline calib explain ${quoted(first)} --calib ${quoted(build.length > 0 ? ownCalibrations(output) : (calib[0] ?? ownCalibrations(output)))}`,
     warnings: `grep -h '"warnings":\\["' ${quoted(join(output, logFolder(tele, mjd)))}/*.jsonl`,
@@ -130,12 +135,23 @@ export interface NightTree {
   readonly plan: Plan;
 }
 
+/** The almanac of a run. Throws StorageError for one that is not as it was written. */
+function almanacOf(file: string): Almanac {
+  try {
+    return readAlmanac(file);
+  } catch (cause) {
+    if (!(cause instanceof InputError)) throw cause;
+    const text = `the almanac is damaged (${cause.message}); rampline run (or almanac scan -o) writes it again`;
+    throw new StorageError(text, { file, cause });
+  }
+}
+
 /**
  * Reads a night back from its directory of products, without its raw files.
- * @throws InputError without an almanac, StorageError
+ * @throws StorageError, also for a damaged almanac
  */
 export async function readNight(output: string, tele: string, mjd: number): Promise<NightTree> {
-  const almanac = readAlmanac(join(output, almanacName(tele, mjd)));
+  const almanac = almanacOf(join(output, almanacName(tele, mjd)));
   const events = readEvents(output, tele, mjd);
   const { options } = askedOf(events);
   const { exposures, instrument } = almanac;

@@ -37,6 +37,19 @@ function isOf({ identity, exposures }: Job, { tele, exposure, chip }: Word): boo
     : identity.exposure === exposure;
 }
 
+/** A word of which the night has something: one that is mistyped must not be passed over beside those that are right. */
+function knownWord({ jobs, chips }: Plan, text: string): Word {
+  const word = parseOnly(text);
+  if (word.chip !== undefined && !chips.includes(word.chip)) {
+    throw new UsageError(`the night has no chip "${word.chip}" (--only ${text}); it has ${chips.join(', ')}`);
+  }
+  if (jobs.some((job) => isOf(job, word))) return word;
+  const numbers = jobs.flatMap(({ identity: { exposure } }) => exposure ?? []);
+  const has =
+    numbers.length > 0 ? `; it has ${Math.min(...numbers)} to ${Math.max(...numbers)}, some may be missing` : '';
+  throw new UsageError(`the night has nothing to do for exposure ${text} (--only)${has}`);
+}
+
 /** Stages of a plan in the order of its jobs. */
 export function stagesOf({ jobs }: Pick<Plan, 'jobs'>): string[] {
   return [...new Set(jobs.map(({ stage }) => stage))];
@@ -53,7 +66,8 @@ export function chosenJobs(plan: Plan, { from, to, only }: Selection): Set<strin
     throw new UsageError(`the night has no stage "${stage}" (${option})${near}`);
   };
   const [first, last] = [place('--from', from, 0), place('--to', to, stages.length - 1)];
-  const words = only?.map(parseOnly);
+  if (first > last) throw new UsageError(`--from ${from} comes after --to ${to}: the stages are ${stages.join(', ')}`);
+  const words = only?.map((word) => knownWord(plan, word));
   const chosen = plan.jobs.filter((job) => {
     const at = stages.indexOf(job.stage);
     return at >= first && at <= last && (words === undefined || words.some((word) => isOf(job, word)));

@@ -105,7 +105,7 @@ function reasons(outcomes: readonly Outcome[]): string {
   if (lost.length === 0) return '';
   const isBehind = ({ failure }: Outcome) => failure?.message.startsWith('because ') === true;
   const roots = lost.filter((one) => !isBehind(one));
-  const reasonOf = ({ failure }: Outcome) => `${failure?.error}: ${failure?.message}`;
+  const reasonOf = ({ failure }: Pick<Outcome, 'failure'>) => `${failure?.error}: ${failure?.message}`;
   const first = new Map(roots.toReversed().map((one) => [reasonOf(one), one]));
   const rows = roots
     .filter((one) => first.get(reasonOf(one)) === one)
@@ -114,11 +114,14 @@ function reasons(outcomes: readonly Outcome[]): string {
       const behind = lost.filter((one) =>
         same.some((root) => one.failure?.message.startsWith(`because ${root.job} was dropped`)),
       ).length;
+      // Which calibration it is, say: the job's name does not tell.
+      const file = failure?.file ?? '';
+      const where = file !== '' && same.every((one) => one.failure?.file === file) ? ` (${printable(file)})` : '';
       const others = same.length === 1 ? '' : ` (and ${same.length - 1} more)`;
       return [
         `${job}${others}`,
         status,
-        `${failure?.error}: ${failure?.message}${behind === 0 ? '' : ` (and ${behind} jobs behind)`}`,
+        `${reasonOf({ failure })}${where}${behind === 0 ? '' : ` (and ${behind} jobs behind)`}`,
       ];
     });
   const orphans = lost.length - roots.length;
