@@ -72,6 +72,14 @@ export function chosenJobs(plan: Plan, { from, to, only }: Selection): Set<strin
     const at = stages.indexOf(job.stage);
     return at >= first && at <= last && (words === undefined || words.some((word) => isOf(job, word)));
   });
+  // A stage has jobs on both sides of others: what is made of a chosen job comes after it, whatever its stage.
+  if (from !== undefined && to === undefined) {
+    const after = withDependents(plan, new Set(chosen.map(({ id }) => id)));
+    for (const job of plan.jobs) {
+      const meant = words === undefined || words.some((word) => isOf(job, word));
+      if (meant && after.has(job.id) && !chosen.includes(job)) chosen.push(job);
+    }
+  }
   if (chosen.length === 0) {
     throw new UsageError(`no job of the night is meant: ${[from, to, ...(only ?? [])].filter(Boolean).join(', ')}`);
   }
@@ -96,6 +104,10 @@ export function narrowed(plan: Plan, chosen: ReadonlySet<string>): Plan {
 export function leftOut(plan: Plan, { from }: Selection): Map<string, Outcome> {
   const stages = stagesOf(plan);
   const first = from === undefined ? 0 : stages.indexOf(from);
-  const before = plan.jobs.filter(({ stage, state }) => stages.indexOf(stage) < first && state === 'todo');
+  // Those that are made of what is done now come after it, whatever their stage.
+  const isBefore = ({ stage }: Job) => stages.indexOf(stage) < first;
+  const begun = plan.jobs.filter((job) => !isBefore(job)).map(({ id }) => id);
+  const after = withDependents(plan, new Set(begun));
+  const before = plan.jobs.filter((job) => isBefore(job) && job.state === 'todo' && !after.has(job.id));
   return new Map(before.map((job) => [job.id, droppedUnbegun(job, `it is left out (--from ${from})`)]));
 }
