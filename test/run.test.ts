@@ -1,4 +1,4 @@
-import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { NightEvent, Outcome } from '../src/night/job.js';
@@ -169,6 +169,43 @@ describe('a night', () => {
     expect(next.code).toBe(0);
     expect(differences(treeOf(path('stopped')), whole)).toEqual([]);
   });
+});
+
+describe('a run that is told to end', () => {
+  it.each([
+    ['begins', 0],
+    ['hangs', 1500],
+  ])(
+    'does so within 20 s while a job %s, and is gone on with',
+    async (when, wait) => {
+      const output = path(`ended-${when}`);
+      const job = `ramp-apo-${MJD}-b-0002`;
+      let toldAt = 0;
+      process.env.RAMPLINE_FAILPOINT = `hang@${job}`;
+      const args = night.args(output, '--jobs', '2', '--isolate', '--log-level', 'error', '--json');
+      const run1 = startRampline(args, (kill) => {
+        const look = setInterval(() => {
+          const begun = existsSync(join(output, 'log')) && eventsOf(output);
+          if (!begun || !begun.some((one) => one.event === 'begin' && one.job === job)) return;
+          clearInterval(look);
+          setTimeout(() => {
+            toldAt = Date.now();
+            kill('SIGTERM');
+          }, wait);
+        }, 50);
+      });
+      delete process.env.RAMPLINE_FAILPOINT;
+      const ended = await run1;
+      expect(Date.now() - toldAt).toBeLessThan(20_000);
+      expect(ended.code).toBe(143);
+      const outcomes = eventsOf(output).filter((one) => one.event === 'end' && one.job === job);
+      expect(outcomes.map(({ outcome }) => outcome?.status)).toEqual(['cancelled']);
+      expect(readdirSync(join(output, 'state')).filter((name) => name.endsWith('.lock'))).toEqual([]);
+      expect(run(`ended-${when}`).code).toBe(0);
+      expect(differences(treeOf(output), whole)).toEqual([]);
+    },
+    120_000,
+  );
 });
 
 describe('two runs of one night', () => {

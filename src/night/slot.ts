@@ -72,6 +72,9 @@ export class ThreadSlot implements Slot {
   }
 }
 
+/** Signals by which somebody ends a process that did nothing wrong; before it listens to them they end it at once. */
+const BY_WILL: ReadonlySet<NodeJS.Signals> = new Set<NodeJS.Signals>(['SIGTERM', 'SIGINT', 'SIGHUP']);
+
 /** A process for each job: what kills it costs that job alone. */
 export class ProcessSlot implements Slot {
   #child: ChildProcess | undefined;
@@ -110,7 +113,9 @@ export class ProcessSlot implements Slot {
     }
     const { code, signal, error } = ended;
     if (error !== undefined) return lost(task, 'failed', toFailure(error), seconds());
-    if (this.#killed) return lost(task, 'failed', failure('retriable', 'it was ended'), seconds());
+    if (this.#killed || (signal !== null && BY_WILL.has(signal))) {
+      return lost(task, 'failed', failure('retriable', 'it was ended'), seconds());
+    }
     if (signal === 'SIGKILL') {
       const message = 'its process was killed by SIGKILL, as the system does when memory runs out';
       return lost(task, 'failed', failure('retriable', message), seconds());

@@ -248,11 +248,7 @@ function checkBody({ name: stage, parameters = {} }: NightStage, values: Readonl
   }
 }
 
-/** Directory of a night's products, and of the calibrations that it builds; absolute. */
-export function nightDirectory(output: string, { tele, mjd }: { readonly tele: string; readonly mjd: number }): string {
-  return join(resolve(output), tele, String(mjd));
-}
-
+/** Directory of the calibrations that a night builds; absolute. */
 export function ownCalibrations(output: string): string {
   return join(resolve(output), 'calib');
 }
