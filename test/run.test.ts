@@ -185,8 +185,8 @@ describe('a run that is told to end', () => {
       const args = night.args(output, '--jobs', '2', '--isolate', '--log-level', 'error', '--json');
       const run1 = startRampline(args, (kill) => {
         const look = setInterval(() => {
-          const begun = existsSync(join(output, 'log')) && eventsOf(output);
-          if (!begun || !begun.some((one) => one.event === 'begin' && one.job === job)) return;
+          const events = existsSync(join(output, 'log')) ? eventsOf(output) : [];
+          if (!events.some((one) => one.event === 'begin' && one.job === job)) return;
           clearInterval(look);
           setTimeout(() => {
             toldAt = Date.now();
