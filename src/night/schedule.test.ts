@@ -136,6 +136,9 @@ describe('memory', () => {
     expect(all(tight.schedule)).toEqual([]);
     expect(tight.told()).toEqual(['a dropped', 'b dropped']);
     expect(tight.ended[0]?.failure?.message).toContain('takes 1024 MB of memory and 512 MB are left');
+    const none = made([job('a', [], { prediction })], { memoryBytes: -GB });
+    all(none.schedule);
+    expect(none.ended[0]?.failure?.message).toContain('takes 1024 MB of memory and the run itself 1024 MB more than');
     // What was asked for is at fault, and no exposure.
     expect(tight.ended.map(({ failure }) => failure?.error)).toEqual(['usage', 'input']);
     expect(tight.schedule.finished).toBe(true);

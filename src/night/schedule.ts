@@ -274,7 +274,10 @@ export class Schedule {
   #tooLarge({ prediction }: Job): string {
     const megabytes = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MB`;
     const least = prediction.lowMemoryBytes ?? prediction.peakBytes;
-    return `it takes ${megabytes(least)} of memory and ${megabytes(this.#rules.memoryBytes)} are left of what the run may take (--memory)`;
+    const left = this.#rules.memoryBytes;
+    return left > 0
+      ? `it takes ${megabytes(least)} of memory and ${megabytes(left)} are left of what the run may take (--memory)`
+      : `it takes ${megabytes(least)} of memory and the run itself ${megabytes(-left)} more than it may take (--memory)`;
   }
 
   #begin(state: State, room: Room): Start {

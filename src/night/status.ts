@@ -112,10 +112,13 @@ function jobState({ state, run }: JobRow, runs: ReadonlyMap<string, RunStatus['s
   }
 }
 
-/** The sentence with which it began: 'because ID was dropped: SENTENCE' is one reason for all that comes after ID. */
+/**
+ * The sentence with which it began: 'because ID was dropped: SENTENCE' is one reason for all that comes after ID, also behind
+ * a count ('0 of 3 rates are left and 1 are needed: because ...').
+ */
 function rootReason({ failureMessage, why }: JobStatus): string {
   const told = failureMessage ?? why ?? 'no reason was recorded';
-  return /^because \S+ was dropped: (.*)$/s.exec(told)?.[1] ?? told;
+  return /(?:^|: )because \S+ was dropped: (.*)$/s.exec(told)?.[1] ?? told;
 }
 
 function reasonGroups(jobs: readonly JobStatus[]): ReasonGroup[] {

@@ -66,7 +66,7 @@ function halfNight(about: { host: string; pid: number; born?: string | undefined
     end(
       jobOf('extract', 2, 'a'),
       'dropped',
-      'because calibrate-apo-60855-a-0002 was dropped: classify-apo-60855-0002 says: no light',
+      '0 of 3 rates are left and 1 are needed: because calibrate-apo-60855-a-0002 was dropped: classify-apo-60855-0002 says: no light',
     ),
   );
   events.push(begin(jobOf('calibrate', 3, 'a')), end(jobOf('calibrate', 3, 'a'), 'failed', 'a bug'));

@@ -56,7 +56,7 @@ export function defineCheck(program: Command, define: Define): void {
       });
       const { findings, jobs, products, good, exitCode } = found;
       // What was dropped behind another is in the numbers; its reason is the other's.
-      const behind = findings.filter(({ what, detail }) => what === 'dropped' && detail.startsWith('because '));
+      const behind = findings.filter(({ what, detail }) => what === 'dropped' && /(^|: )because /.test(detail));
       // One line for all that is wrong in the same words.
       const groups = new Map<string, CheckFinding[]>();
       for (const one of findings) {

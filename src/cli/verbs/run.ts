@@ -103,7 +103,7 @@ export function stageTable({ plan, outcomes, unbegun }: Pick<NightRun, 'plan' | 
 function reasons(outcomes: readonly Outcome[]): string {
   const lost = outcomes.filter(({ status }) => status === 'dropped' || status === 'failed');
   if (lost.length === 0) return '';
-  const isBehind = ({ failure }: Outcome) => failure?.message.startsWith('because ') === true;
+  const isBehind = ({ failure }: Outcome) => /(^|: )because /.test(failure?.message ?? '');
   const roots = lost.filter((one) => !isBehind(one));
   const reasonOf = ({ failure }: Pick<Outcome, 'failure'>) => `${failure?.error}: ${failure?.message}`;
   const first = new Map(roots.toReversed().map((one) => [reasonOf(one), one]));
@@ -112,7 +112,7 @@ function reasons(outcomes: readonly Outcome[]): string {
     .map(({ job, status, failure }) => {
       const same = roots.filter((one) => one.failure?.message === failure?.message);
       const behind = lost.filter((one) =>
-        same.some((root) => one.failure?.message.startsWith(`because ${root.job} was dropped`)),
+        same.some((root) => one.failure?.message.includes(`because ${root.job} was dropped`)),
       ).length;
       // Which calibration it is, say: the job's name does not tell.
       const file = failure?.file ?? '';
