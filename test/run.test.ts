@@ -1,5 +1,7 @@
+import { execFile } from 'node:child_process';
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { NightEvent, Outcome } from '../src/night/job.js';
 import { rampline, startRampline } from './cli.js';
@@ -36,6 +38,10 @@ const bodies = (events: readonly NightEvent[]) =>
 
 /** 15 ramps, 6 classes, 9 calibrations of three kinds, 3 objects. */
 const JOBS = 33;
+
+/** Submissions of one process, of chip b alone: 5 ramps, 1 object. */
+const TIMES = 25;
+const CHIP_JOBS = 6;
 
 function prepare(): void {
   night = makeNight();
@@ -230,14 +236,21 @@ describe('two runs of one night', () => {
     expect(existsSync(lock)).toBe(false);
   });
 
-  it('eight at once make one product each', async () => {
+  it('eight processes, each of which submits it 25 times, make one product each', async () => {
+    const submit = async (output: string, times: number) => {
+      const words = [join(import.meta.dirname, 'submit.mjs'), night.raw, output, String(MJD), join(night.raw, 'calib')];
+      const { stdout } = await promisify(execFile)(process.execPath, [...words, String(times)]);
+      return JSON.parse(stdout) as { readonly codes: number[]; readonly done: number };
+    };
+    const alone = await submit(path('one'), 1);
+    expect(alone).toEqual({ codes: [0], done: CHIP_JOBS });
     const output = path('eight');
-    const args = night.args(output, '--jobs', '1', '--log-level', 'error', '--wait');
-    const ended = await Promise.all(Array.from({ length: 8 }, () => startRampline(args, () => undefined)));
-    expect(ended.map(({ code }) => code)).toEqual(Array.from({ length: 8 }, () => 0));
+    const replies = await Promise.all(Array.from({ length: 8 }, () => submit(output, TIMES)));
+    expect(replies.flatMap(({ codes }) => codes)).toEqual(Array.from({ length: 8 * TIMES }, () => 0));
+    expect(replies.reduce((sum, { done }) => sum + done, 0)).toBe(CHIP_JOBS);
     const done = bodies(eventsOf(output));
-    expect(done).toHaveLength(JOBS);
-    expect(new Set(done).size).toBe(JOBS);
-    expect(differences(treeOf(output), whole)).toEqual([]);
+    expect(done).toHaveLength(CHIP_JOBS);
+    expect(new Set(done).size).toBe(CHIP_JOBS);
+    expect(differences(treeOf(output), treeOf(path('one')))).toEqual([]);
   });
 });
