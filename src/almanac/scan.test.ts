@@ -301,16 +301,32 @@ describe('what is not reduced by rule', () => {
       { exposure: 1, chip: 'a' },
       { exposure: 1, chip: 'b' },
       { exposure: 2, chip: 'b' },
+      ...chips({ exposure: 3 }),
     ]);
     const almanac = await scan();
     expect(almanac.exposures.map(({ drop }) => drop?.reason)).toEqual([
       'chip c is not there',
       'chips a, c are not there',
+      undefined,
     ]);
     expect(found(almanac, 'chips')).toHaveLength(2);
     const asked = await scan({ prefilters: { chips: ['b'] } });
-    expect(asked.exposures.map(({ drop }) => drop)).toEqual([undefined, undefined]);
+    expect(asked.exposures.map(({ drop }) => drop)).toEqual([undefined, undefined, undefined]);
     expect(found(asked, 'chips')).toEqual([]);
+  });
+
+  it('no exposure for a chip of which the whole night has nothing, and that is told', async () => {
+    write([
+      { exposure: 1, chip: 'a' },
+      { exposure: 1, chip: 'b' },
+      { exposure: 2, chip: 'b' },
+    ]);
+    const almanac = await scan();
+    expect(almanac.exposures.map(({ drop }) => drop?.reason)).toEqual([undefined, 'chip a is not there']);
+    expect(found(almanac, 'chips').map(({ text }) => text)).toEqual([
+      'chip c is not there in the whole night',
+      'chip a is not there',
+    ]);
   });
 
   it('a card that marks it as bad, of an instrument that has one', async () => {
@@ -415,7 +431,7 @@ describe('files that are damaged', () => {
   });
 
   it('no regular file: a directory, a link to nothing', async () => {
-    write(chips({ exposure: 1 }));
+    write([...chips({ exposure: 1 }), ...chips({ exposure: 2 })]);
     rmSync(path({ exposure: 1 }));
     symlinkSync('nowhere', path({ exposure: 1 }));
     const almanac = await scan();

@@ -88,6 +88,11 @@ export async function scanNight(root: string, request: ScanRequest): Promise<Alm
     byExposure.set(exposure, [...(byExposure.get(exposure) ?? []), { file, ...facts[i]! }]);
   });
   const numbers = [...byExposure.keys()];
+  // A chip of which the night has nothing takes no exposure of the others along.
+  const chips = prefilters.chips.filter((chip) => list.some(({ identity }) => identity.chip === chip));
+  const gone = prefilters.chips.filter((chip) => !chips.includes(chip));
+  if (gone.length > 0 && list.length > 0) note('chips', 'error', `${chipsText(gone)} not there in the whole night`);
+  const wanted: Prefilters = { ...prefilters, chips };
   const exposures: Exposure[] = [];
   let sequence = 0;
   let lastOfSequence: Exposure | undefined;
@@ -100,7 +105,7 @@ export async function scanNight(root: string, request: ScanRequest): Promise<Alm
       continue;
     }
     const before = exposures.at(-1);
-    const joined = joinChips(reads, { tele, mjd, number, instrument, prefilters, note });
+    const joined = joinChips(reads, { tele, mjd, number, instrument, prefilters: wanted, note });
     const inSequence = joined.kind !== 'unknown';
     if (inSequence && !(lastOfSequence !== undefined && sameSequence(lastOfSequence, joined))) sequence++;
     const exposure = { ...joined, sequence: inSequence ? sequence : 0, afterDark: before?.kind === 'dark' };

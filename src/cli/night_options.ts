@@ -30,7 +30,7 @@ export function withNight(command: Command): Command {
     .option('--tele <names>', 'telescopes: apo, lco or apo,lco', collectList)
     .option('--mjd <n>', 'night (SJD)', wholeNumber('--mjd', 0, 999_999))
     .option('--chip <names>', 'only these chips; runs of different chips may go side by side', collectList)
-    .option('--join', 'only what joins chips, when all chips are done')
+    .option('--join', 'what joins chips, and what of the chips that needs and is not done')
     .option('--calib <dir>', 'directory of calibrations; may be repeated', collectList)
     .option('--pin <name>', 'take exactly the calibrations frozen under this name')
     .option(

@@ -158,18 +158,42 @@ export async function openLedger(place: LedgerPlace): Promise<Ledger> {
   if (opened === undefined) return new Ledger(undefined, '');
   const { connection, word, isNew } = opened;
   try {
+    const fromTree = () => ledgerOfTree(place.output, place.jobOf ?? (() => undefined));
     if (isNew) {
-      const content = await ledgerOfTree(place.output, place.jobOf ?? (() => undefined));
+      const content = await fromTree();
       // Another process may do the same, and record already: what it wrote stays.
       await connection.run('write the ledger', (db) =>
         db.transaction().execute((tx) => writeRows(tx, connection.backend, word, content, { taken: 'keep' })),
       );
+    } else if (await lastWasKilled(connection, word)) {
+      // Its last batch is lost, and the logs have it.
+      await replaceRows(connection, word, await fromTree());
     }
   } catch (error) {
     await connection.close();
     throw error;
   }
   return new Ledger(connection, word);
+}
+
+/** Whether the newest run was killed on this machine, and none is at work. */
+async function lastWasKilled(connection: Connection<Tables>, output: string): Promise<boolean> {
+  const { runs } = await readContent(connection, output, {});
+  const states = runs.map((run) => (run.state === 'running' ? processState(run) : 'ended'));
+  const newest = runs.reduce((best, { begun }, i) => (begun > (runs[best]?.begun ?? '') ? i : best), 0);
+  return states[newest] === 'dead' && states.every((state) => state === 'dead' || state === 'ended');
+}
+
+/** Puts rows in place of all that there are of an output directory, in one transaction; files that were hashed are kept. */
+function replaceRows(connection: Connection<Tables>, output: string, content: TreeLedger): Promise<void> {
+  return connection.run('write the ledger', (db) =>
+    db.transaction().execute(async (tx) => {
+      for (const table of ['run', 'job', 'attempt'] as const) {
+        await tx.deleteFrom(table).where('output', '=', output).execute();
+      }
+      await writeRows(tx, connection.backend, output, content);
+    }),
+  );
 }
 
 /** Hashes that can only be asked. */
@@ -261,14 +285,7 @@ export async function rebuildLedger(place: LedgerPlace): Promise<TreeLedger> {
         file: connection.name,
       });
     }
-    await connection.run('write the ledger', (db) =>
-      db.transaction().execute(async (tx) => {
-        for (const table of ['run', 'job', 'attempt'] as const) {
-          await tx.deleteFrom(table).where('output', '=', output).execute();
-        }
-        await writeRows(tx, connection.backend, output, content);
-      }),
-    );
+    await replaceRows(connection, output, content);
   } finally {
     await connection.close();
   }

@@ -175,7 +175,14 @@ describe('the job graph', () => {
   it('takes no dark behind light into the dark, and gates what it takes', () => {
     const dark = graph().get('build-dark-apo-60855-c');
     expect(dark?.raw.map(({ exposure: n }) => n)).toEqual([1, 2, 3, 4]);
-    expect(dark?.needs.filter(({ how }) => how === 'gate').map(({ exposure: n }) => n)).toEqual([1, 2, 3, 4]);
+    const gates = dark?.needs.filter(({ how }) => how === 'gate') ?? [];
+    expect(gates.filter(({ behind }) => behind !== true).map(({ exposure: n }) => n)).toEqual([1, 2, 3, 4]);
+    // Of each but the first the exposure before is asked, too: its light would persist.
+    expect(gates.filter(({ behind }) => behind).map(({ job, exposure: n }) => `${job} ${n}`)).toEqual([
+      'classify-apo-60855-0001 2',
+      'classify-apo-60855-0002 3',
+      'classify-apo-60855-0003 4',
+    ]);
     expect(dark?.least).toEqual({ dark: 3 });
     const transfer = graph().get('build-photon-transfer-apo-60855-c');
     expect(transfer?.raw.map(({ role, exposure: n }) => `${role} ${n}`)).toEqual([

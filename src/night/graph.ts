@@ -162,7 +162,7 @@ class Graph {
     raw: RawNeed[],
     needs: Need[],
   ): string | undefined {
-    const { role, from, of, gate = false } = input;
+    const { role, from, of, gate = false, behind = false } = input;
     const { tele, mjd } = identity;
     const meant = of === undefined ? exposures : night.filter((e) => e.drop === undefined && of(e, night));
     // What speaks for the whole job has no exposure: it is not taken out of a join.
@@ -190,6 +190,12 @@ class Graph {
         how: gate ? 'gate' : 'input',
         ...(joins && ofOne && { exposure: exposure.exposure }),
       });
+      if (!(gate && behind && joins && ofOne)) continue;
+      const before = { ...cell, exposure: exposure.exposure - 1 };
+      const other = from.map((name) => this.#jobOf(name, before)).find((draft) => draft !== undefined);
+      if (other !== undefined) {
+        needs.push({ job: other.id, role, how: 'gate', exposure: exposure.exposure, behind: true });
+      }
     }
     return lost;
   }
@@ -210,7 +216,9 @@ class Graph {
 
 /** The same job in the same role once: what is made for all chips is named by each. */
 function unique(needs: readonly Need[]): Need[] {
-  const seen = new Map(needs.map((need) => [`${need.job} ${need.role} ${need.how} ${need.exposure ?? ''}`, need]));
+  const seen = new Map(
+    needs.map((need) => [`${need.job} ${need.role} ${need.how} ${need.exposure ?? ''} ${need.behind ?? ''}`, need]),
+  );
   return [...seen.values()];
 }
 

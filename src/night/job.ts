@@ -15,6 +15,8 @@ export interface Need {
   readonly role: string;
   /** 'input': its product is read. 'gate': its verdict decides whether the exposure counts. 'order': it only goes first. */
   readonly how: 'input' | 'gate' | 'order';
+  /** Of a gate: it is that of the exposure before, whose light may persist. */
+  readonly behind?: boolean | undefined;
   /** Exposure for which the gate or the input speaks, where several join. */
   readonly exposure?: number | undefined;
 }

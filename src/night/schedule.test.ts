@@ -237,6 +237,23 @@ describe('gates and least', () => {
     expect(start?.job.raw).toHaveLength(1);
   });
 
+  it('leave out what lies behind light that should not be there, but not what lies behind a damaged exposure', () => {
+    const behind = (number: number): Need => ({ ...gate(`c${number - 1}`, number), behind: true });
+    const numbers = [1, 2, 3, 4];
+    const join = job('join', [...numbers.map((n) => gate(`c${n}`, n)), ...[2, 3, 4].map(behind)], {
+      exposures: numbers.map((n) => exposure(n)),
+      raw: numbers.map((n) => ({ role: 'dark', path: `/raw/${n}`, exposure: n, chip: 'a' })),
+      least: { dark: 1 },
+    });
+    const { schedule } = made([...numbers.map((n) => job(`c${n}`)), join]);
+    all(schedule);
+    schedule.end(failed('c1', 'input'), 0);
+    schedule.end(verdict('c2', 'ok'), 0);
+    schedule.end(verdict('c3', 'drop'), 0);
+    schedule.end(verdict('c4', 'ok'), 0);
+    expect(all(schedule).flatMap((start) => start.job.exposures.map((one) => one.exposure))).toEqual([2]);
+  });
+
   it('drop the job where too few are left, or where it is of that exposure alone', () => {
     const join = job('join', [gate('c1', 1), gate('c2', 2)], {
       exposures: [exposure(1), exposure(2)],

@@ -42,12 +42,15 @@ export function droppedUnbegun(job: Job, reason: string): Outcome {
 /** Exposures that gates take out of a job, with the reason. */
 function gatedOut(job: Job, settledOf: (id: string) => Settled): Map<number | undefined, string> {
   const out = new Map<number | undefined, string>();
-  for (const { job: id, how, exposure } of job.needs) {
+  for (const { job: id, how, exposure, behind = false } of job.needs) {
     if (how !== 'gate') continue;
     const gate = settledOf(id);
     const { verdict } = gate.outcome;
-    if (!isMade(gate.outcome)) out.set(exposure, because(gate));
-    else if (verdict?.verdict === 'drop') out.set(exposure, `${id} says: ${verdict.reason}`);
+    const drops = isMade(gate.outcome) && verdict?.verdict === 'drop';
+    if (behind) {
+      if (drops && !out.has(exposure)) out.set(exposure, `its light may persist: ${id} says: ${verdict.reason}`);
+    } else if (!isMade(gate.outcome)) out.set(exposure, because(gate));
+    else if (drops) out.set(exposure, `${id} says: ${verdict.reason}`);
   }
   return out;
 }

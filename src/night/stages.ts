@@ -56,6 +56,8 @@ function afterDark(exposure: Exposure, night: readonly Exposure[]): boolean {
 /** What a night makes of its own exposures; the other builders need series that are taken for them. */
 interface NightBuild {
   readonly word: string;
+  /** Light that persists would do harm. */
+  readonly faint?: boolean;
   /** Exposures by role, and how many must be left. */
   readonly takes: readonly {
     readonly role: string;
@@ -77,7 +79,7 @@ const NIGHT_BUILDS: readonly NightBuild[] = [
     ],
   },
   // Three: of two that differ in a pixel nothing says which one was hit.
-  { word: 'dark', takes: [{ role: 'dark', of: afterDark, least: 3 }] },
+  { word: 'dark', faint: true, takes: [{ role: 'dark', of: afterDark, least: 3 }] },
   { word: 'flat', takes: [{ role: 'flat', of: isInternalFlat, least: 1 }] },
 ];
 
@@ -120,7 +122,7 @@ function calibrateStage(after: readonly string[]): NightStage {
   };
 }
 
-function buildStage({ word, takes }: NightBuild, after: readonly string[], gated: boolean): NightStage {
+function buildStage({ word, takes, faint = false }: NightBuild, after: readonly string[], gated: boolean): NightStage {
   const builder = BUILDERS.find((one) => one.word === word);
   if (builder === undefined) throw new BugError(`no builder "${word}"`);
   return {
@@ -132,7 +134,7 @@ function buildStage({ word, takes }: NightBuild, after: readonly string[], gated
     takes: (exposure, night) => takes.some(({ of }) => of(exposure, night)),
     inputs: [
       ...takes.map(({ role, of, least }): StageInput => ({ role, from: ['raw'], of, least })),
-      ...(gated ? [{ role: 'gate', from: ['classify'], gate: true }] : []),
+      ...(gated ? [{ role: 'gate', from: ['classify'], gate: true, behind: faint }] : []),
     ],
     kernels: [...new Set([...(builder.rampChain ? rampKernels() : []), ...builder.kernels])],
     predict: (shape) => predictBuild(shape, word),

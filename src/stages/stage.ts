@@ -32,6 +32,8 @@ export interface StageInput {
    * exposure with 'drop' is left out (where exposures join) or ends the job as dropped.
    */
   readonly gate?: boolean | undefined;
+  /** Of a gate where exposures join: 'drop' for the exposure before takes this one out too, as light persists. */
+  readonly behind?: boolean | undefined;
 }
 
 /** What the cost of a job follows from. */
