@@ -11,7 +11,15 @@ import { BugError, RetriableError } from '../core/errors.js';
 import type { ProvenanceEntry } from '../core/product.js';
 import { type CardInput, encodeFits, openFits } from '../fits/index.js';
 import type { StageBody, StageInputFile, StageResult } from '../stages/stage.js';
-import { hashFile, openStore, type ProductRecord, productKey, type Source, type Store } from '../store/index.js';
+import {
+  hashFile,
+  openStore,
+  type ProductRecord,
+  productKey,
+  productState,
+  type Source,
+  type Store,
+} from '../store/index.js';
 import { buildCalibration } from './calib.js';
 import { failpoint } from './failpoint.js';
 import { toFailure } from './failure.js';
@@ -91,6 +99,12 @@ function kernelCards(record: ProductRecord): CardInput[] {
   ]);
 }
 
+/** What a product's manifest says where the file is untouched since it was written, else the hash of its bytes. */
+async function hashOfProduct(path: string): Promise<string> {
+  const { entry, fault } = await productState(path);
+  return entry !== undefined && fault === undefined ? entry.sha256 : (await hashFile(path)).sha256;
+}
+
 async function bodyJob(
   task: Task,
   stage: NightStage,
@@ -103,7 +117,7 @@ async function bodyJob(
   const opened: StageInputFile[] = [];
   try {
     for (const { role, path, identity } of readBy(task)) {
-      const { sha256 } = await hashFile(path);
+      const sha256 = await hashOfProduct(path);
       opened.push({ role, path, identity, sha256, file: openFits(path, { verify: task.options.verify }) });
     }
     const inputs = opened.map((input): Source => inputSource(input, input.sha256));
