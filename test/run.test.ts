@@ -136,6 +136,16 @@ describe('a night', () => {
     expect(rampline(['rerun', ...words, '--from', 'extarct']).stdout).toContain('has no stage \\"extarct\\"');
   });
 
+  it('does not pass over what --from leaves out and nobody did', () => {
+    const early = run('early', '--from', 'calibrate');
+    expect(early.code).toBe(2);
+    const reasons = early.outcomes.flatMap(({ status, failure }) => (status === 'dropped' ? [failure?.message] : []));
+    expect(reasons).toContain('it is not done, and --from calibrate leaves it out');
+    // What needs nothing of it is done all the same.
+    const done = early.outcomes.flatMap(({ status, job }) => (status === 'done' ? [job.replace(/-.*/, '')] : []));
+    expect(new Set(done)).toEqual(new Set(['calibrate', 'classify']));
+  });
+
   it('goes on without an exposure that is damaged, says why, and ends with the code of its class', () => {
     const raw = path('damaged');
     cpSync(night.raw, raw, { recursive: true });

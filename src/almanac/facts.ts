@@ -3,7 +3,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { gunzipSync, constants as zlib } from 'node:zlib';
 import { InputError } from '../core/errors.js';
-import type { ExposureKind } from '../core/exposure.js';
+import type { Exposure, ExposureKind, RawFrame } from '../core/exposure.js';
 import type { CardKind, HeaderDictionary, NightRules } from '../core/night_rules.js';
 import { mjdFromIso } from '../core/time.js';
 import { BLOCK_BYTES, type Card, type FitsLimits, type Hdu, type ReadPiece, readFirstHdus } from '../fits/index.js';
@@ -13,25 +13,13 @@ const FIRST_BYTES = 32 * 1024;
 /** Cards of one header: real ones have some hundreds, and a header that has no end shall not be read to its end. */
 const MOST_CARDS = 10_000;
 
-export interface Facts {
-  readonly kind: ExposureKind;
-  readonly reads: number;
-  readonly rows: number;
-  readonly cols: number;
-  readonly start?: number | undefined;
-  readonly exposureSeconds: number;
-  readonly lamps: { readonly quartz: number; readonly thar: number; readonly une: number };
-  readonly ditherPixels: number;
-  readonly plate: string;
-  readonly design: string;
-  readonly configuration: string;
-  readonly field: string;
-  readonly cartridge: string;
+/** What the headers of one chip say of its exposure, and of itself. */
+export interface Facts
+  extends Omit<Exposure, 'tele' | 'mjd' | 'exposure' | 'frames' | 'map' | 'sequence' | 'afterDark' | 'drop'>,
+    Pick<RawFrame, 'rows' | 'cols' | 'serial'> {
   readonly map: string;
-  readonly comment: string;
   /** As the header names it, '' where it does not. */
   readonly chip: string;
-  readonly serial: string;
   /** The card that marks it as bad. */
   readonly bad?: string | undefined;
 }

@@ -2,22 +2,15 @@
 import { BugError } from '../core/errors.js';
 import type { Drop, Exposure, RawFrame } from '../core/exposure.js';
 import type { JobIdentity, StageInput } from '../stages/stage.js';
-import type { Need, RawNeed } from './job.js';
+import type { Job, Need, RawNeed } from './job.js';
 import type { NightStage } from './stages.js';
 
 /** The slice of jobs that join chips. */
 export const JOIN = 'join';
 
 /** A job before its state is known. */
-export interface Draft {
-  readonly id: string;
+export interface Draft extends Pick<Job, 'id' | 'identity' | 'slice' | 'exposures' | 'raw' | 'needs' | 'least'> {
   readonly stage: NightStage;
-  readonly identity: JobIdentity;
-  readonly slice: string;
-  readonly exposures: readonly Exposure[];
-  readonly raw: readonly RawNeed[];
-  readonly needs: readonly Need[];
-  readonly least: Readonly<Record<string, number>>;
   /** Why there is nothing to do it with. */
   readonly drop?: string | undefined;
 }

@@ -8,9 +8,10 @@ const SAMPLE_MS = 100;
 /** Of the memory that is free when a run begins the part that it takes where nothing is said: others want some too. */
 const FREE_SHARE = 0.8;
 
-/** What a run may take where the user says nothing [bytes]. */
+/** What a run may take where the user says nothing [bytes]: of what is free, and of what a container or job allows. */
 export function defaultMemory(): number {
-  return Math.floor(FREE_SHARE * freemem());
+  const allowed = process.constrainedMemory() || Number.POSITIVE_INFINITY;
+  return Math.floor(FREE_SHARE * Math.min(freemem(), allowed));
 }
 
 /** Resident memory of a process [bytes]; 0 where there is none of that number. */

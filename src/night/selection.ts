@@ -109,5 +109,6 @@ export function leftOut(plan: Plan, { from }: Selection): Map<string, Outcome> {
   const begun = plan.jobs.filter((job) => !isBefore(job)).map(({ id }) => id);
   const after = withDependents(plan, new Set(begun));
   const before = plan.jobs.filter((job) => isBefore(job) && job.state === 'todo' && !after.has(job.id));
-  return new Map(before.map((job) => [job.id, droppedUnbegun(job, `it is left out (--from ${from})`)]));
+  const why = `it is not done, and --from ${from} leaves it out`;
+  return new Map(before.map((job) => [job.id, droppedUnbegun({ ...job, error: 'usage' }, why)]));
 }

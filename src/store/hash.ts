@@ -57,6 +57,12 @@ const SEEN_MAX = 10_000;
  */
 const SETTLED_NS = 2_500_000_000n;
 
+/**
+ * A file whose status alone changed while it was read is read again, so often in all: a second name given or taken away (as
+ * by our own publishing where nothing may be replaced), an owner, a mode. A writer would have moved size or time of change.
+ */
+const NAME_TRIES = 3;
+
 const isSettled = ({ ctimeNs }: BigIntStats): boolean => BigInt(Date.now()) * 1_000_000n - ctimeNs > SETTLED_NS;
 
 const identity = (stats: BigIntStats): string =>
@@ -163,18 +169,26 @@ async function inspectFile<T extends FileHash>(
     if (!(await fs.stat(path)).isFile()) throw new InputError('it is not a regular file', { file: path });
     const file = await fs.open(path, 'r');
     try {
-      const before = await fs.fstat(file);
-      const known = remember ? (seen.get(identity(before)) ?? (await memory?.get(path, identity(before)))) : undefined;
-      const result = await work(file, Number(before.size), known);
-      const after = await fs.fstat(file);
-      if (identity(before) !== identity(after)) throw new InputError('it changed while it was read', { file: path });
-      if (remember && isSettled(after)) {
-        if (seen.size >= SEEN_MAX) seen.clear();
-        const hash = { sha256: result.sha256, bytes: result.bytes };
-        seen.set(identity(after), hash);
-        if (known === undefined) memory?.set(path, identity(after), hash);
+      for (let attempt = 1; ; attempt++) {
+        const before = await fs.fstat(file);
+        const known = remember
+          ? (seen.get(identity(before)) ?? (await memory?.get(path, identity(before))))
+          : undefined;
+        const result = await work(file, Number(before.size), known);
+        const after = await fs.fstat(file);
+        if (identity(before) !== identity(after)) {
+          const sameBytes = before.size === after.size && before.mtimeNs === after.mtimeNs;
+          if (sameBytes && attempt < NAME_TRIES) continue;
+          throw new InputError('it changed while it was read', { file: path });
+        }
+        if (remember && isSettled(after)) {
+          if (seen.size >= SEEN_MAX) seen.clear();
+          const hash = { sha256: result.sha256, bytes: result.bytes };
+          seen.set(identity(after), hash);
+          if (known === undefined) memory?.set(path, identity(after), hash);
+        }
+        return result;
       }
-      return result;
     } finally {
       await fs.close(file);
     }

@@ -668,6 +668,25 @@ describe('hashFile', () => {
     };
     expect(String(await failure(hashFile(path, { fs })))).toMatch(/changed/);
   });
+
+  it('an input that gets or loses a name while it is read is read again', async () => {
+    const path = join(directory, 'in');
+    const data = noise(10, 1);
+    await writeFile(path, data);
+    let names = 0;
+    const named = (times: number): StoreFs => ({
+      ...nodeFs,
+      read: async (...args) => {
+        const count = await nodeFs.read(...args);
+        if (count === 0 && names < times) await nodeFs.link(path, `${path}.${names++}`);
+        return count;
+      },
+    });
+    expect((await hashFile(path, { fs: named(2) })).sha256).toBe(sha256(data));
+    expect(names).toBe(2);
+    expect(String(await failure(hashFile(path, { fs: named(100) })))).toMatch(/changed/);
+    expect(names).toBe(5);
+  });
 });
 
 describe('leftovers of dead writers', () => {

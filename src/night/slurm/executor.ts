@@ -156,7 +156,9 @@ async function follow(
     if (cancelledAt === undefined && (signal?.aborted === true || follower.failed !== undefined)) {
       cancelledAt = Date.now();
       newsAt = cancelledAt;
-      await cancel(ids);
+      await cancel(ids).catch((error: unknown) =>
+        sink.message(`arrays ${ids.join(', ')} could not be cancelled: ${error}`),
+      );
     }
     let left: number;
     try {
@@ -174,7 +176,8 @@ async function follow(
       }
       left = 1;
     }
-    if (await follower.read()) newsAt = Date.now();
+    // At the end whatever the sizes say: a network file system may remember those of a moment ago.
+    if (await follower.read(left === 0)) newsAt = Date.now();
     if (left === 0) break;
     if (cancelledAt !== undefined && Date.now() - cancelledAt > CANCEL_MS) {
       sink.message(`arrays ${ids.join(', ')} were cancelled and have not ended yet`);
@@ -215,26 +218,29 @@ class Follower {
     this.#outcomes = new Map(settled);
   }
 
-  /** Whether there was anything new. */
-  async read(): Promise<boolean> {
+  /**
+   * Whether there was anything new.
+   * @param always also files that have not grown
+   */
+  async read(always = false): Promise<boolean> {
     let news = false;
     for (const [level, { chunks }] of this.#levels.entries()) {
       for (const [chunk, { jobs }] of chunks.entries()) {
         if (jobs.every((id) => this.#outcomes.has(id))) continue;
-        if (await this.#readChunk(level, chunk)) news = true;
+        if (await this.#readChunk(level, chunk, always)) news = true;
       }
     }
     return news;
   }
 
-  async #readChunk(level: number, chunk: number): Promise<boolean> {
+  async #readChunk(level: number, chunk: number, always: boolean): Promise<boolean> {
     const name = eventsName(level, chunk);
     const before = this.#seen.get(name) ?? { bytes: 0, events: 0 };
     const bytes = await stat(this.#store.pathOf(name)).then(
       ({ size }) => size,
       () => 0,
     );
-    if (bytes === before.bytes) return false;
+    if (bytes === before.bytes && !always) return false;
     const events = await readEvents(this.#store.directory, level, chunk);
     for (const { event, job: id, outcome, attempt, message } of events.slice(before.events)) {
       const job = this.#jobs.get(id ?? '');
@@ -248,7 +254,7 @@ class Follower {
       if (event === 'end' && outcome !== undefined) this.#end(job, outcome);
     }
     this.#seen.set(name, { bytes, events: events.length });
-    return true;
+    return events.length > before.events;
   }
 
   #end(job: Job, outcome: Outcome): void {
