@@ -146,11 +146,22 @@ function taken(made: Plan, id: string, lowMemory = false): { readonly bytes: num
   return { bytes, job };
 }
 
-/** The prediction is a bound from above, and no loose one. */
-function expectBound(bytes: number, predicted: number): void {
-  console.log(`predicted ${(predicted / 1e6).toFixed(1)} MB, taken ${(bytes / 1e6).toFixed(1)} MB`);
-  expect(predicted).toBeGreaterThanOrEqual(bytes);
-  expect(predicted).toBeLessThanOrEqual(1.5 * bytes);
+/**
+ * The prediction is a bound from above, and no loose one. What a run takes depends on when the garbage collector frees
+ * its arrays: one build of this file took 100 to 145 MB. So every run must stay below the bound, and the largest of at
+ * most four must come near it.
+ */
+function expectBound(made: Plan, id: string, low: boolean): void {
+  let most = 0;
+  for (let run = 0; run < 4; run++) {
+    const { bytes, job } = taken(made, id, low);
+    const predicted = low ? job.prediction.lowMemoryBytes! : job.prediction.peakBytes;
+    console.log(`predicted ${(predicted / 1e6).toFixed(1)} MB, taken ${(bytes / 1e6).toFixed(1)} MB`);
+    expect(predicted).toBeGreaterThanOrEqual(bytes);
+    most = Math.max(most, bytes);
+    if (predicted <= 1.5 * most) return;
+    if (run === 3) expect(predicted).toBeLessThanOrEqual(1.5 * most);
+  }
 }
 
 describe('predicted memory', () => {
@@ -160,8 +171,7 @@ describe('predicted memory', () => {
   ])('holds for a whole chip: %s, low memory %s', async (id, low) => {
     const raw = join(base, 'full');
     if (!existsSync(raw)) simulate('full', '--size', 'small', '--rows', '2048', '--chips', 'a', '--exposures', '1');
-    const { bytes, job } = taken(await planOfChip(raw), id, low);
-    expectBound(bytes, low ? job.prediction.lowMemoryBytes! : job.prediction.peakBytes);
+    expectBound(await planOfChip(raw), id, low);
   });
 
   describe('of 256 rows', () => {
@@ -177,8 +187,7 @@ describe('predicted memory', () => {
       ['calibrate-apo-60857-a-0017', true],
       ...BUILD.split(',').map((word) => [`build-${word}-apo-60857-a`, false] as const),
     ])('holds for %s, low memory %s', (id, low) => {
-      const { bytes, job } = taken(made, id, low);
-      expectBound(bytes, low ? job.prediction.lowMemoryBytes! : job.prediction.peakBytes);
+      expectBound(made, id, low);
     });
   });
 });
