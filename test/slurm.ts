@@ -126,7 +126,8 @@ export async function startSlurm(cpus = availableParallelism()): Promise<Private
       const ids = [...new Set(queued.split('\n').filter((id) => id !== ''))];
       if (ids.length > 0) {
         quietly(() => run('scancel', ids));
-        await until('cancelling', 20, () => (quietly(() => run('squeue', ['-h', '-o', '%A'])) ?? '').trim() === '');
+        // A process that does not end when told to has KillWait, 20 s, before it is killed.
+        await until('cancelling', 60, () => (quietly(() => run('squeue', ['-h', '-o', '%A'])) ?? '').trim() === '');
       }
     } finally {
       for (const child of [...children].reverse()) await end(child);
