@@ -1,5 +1,6 @@
 /** What stages hand to each other, and what an instrument is: data, no behaviour beyond naming. */
 import type { NightRules } from './night_rules.js';
+import type { Spectrograph } from './spectra.js';
 
 /** Which exposure of which chip: what every product carries in its primary header. */
 export interface Identity {
@@ -116,6 +117,8 @@ export interface Instrument {
   readonly calibrationRules: readonly CalibrationRule[];
   /** How the raw files of a night are found and read; absent for an instrument whose nights no almanac can list. */
   readonly night?: NightRules | undefined;
+  /** Absent for an imager. */
+  readonly spectrograph?: Spectrograph | undefined;
 }
 
 /** One file or value that went into a product, and why it was chosen. */
