@@ -1,0 +1,20 @@
+/** Gauss-Hermite series, as the profiles of fibres are written in. */
+
+/** The error function, to 1e-12: its Maclaurin series below 3, the continued fraction of Laplace (1805) for 1 - erf above. */
+export function erf(x: number): number {
+  const a = Math.abs(x);
+  if (a > 6) return Math.sign(x);
+  if (a < 3) {
+    let term = a;
+    let sum = a;
+    for (let n = 1; Math.abs(term) > 1e-17 * sum; n++) {
+      term *= (-a * a) / n;
+      sum += term / (2 * n + 1);
+      if (term === 0) break;
+    }
+    return (Math.sign(x) * 2 * sum) / Math.sqrt(Math.PI);
+  }
+  let fraction = a;
+  for (let n = 60; n > 0; n--) fraction = a + n / 2 / fraction;
+  return Math.sign(x) * (1 - Math.exp(-a * a) / fraction / Math.sqrt(Math.PI));
+}
