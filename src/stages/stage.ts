@@ -95,6 +95,11 @@ export interface StageResult {
   readonly cards: readonly CardInput[];
   /** The runner adds PROVENANCE, and DQ_DEF where an HDU is named DQ. */
   readonly hdus: readonly HduInput[];
+  /**
+   * Files beside the product that have its name with another extension ('html', 'json'): a page about it. The manifest speaks of them,
+   * and a product without them is not done.
+   */
+  readonly beside?: readonly { readonly extension: string; readonly data: Uint8Array | string }[] | undefined;
   /** For tables and the page: a few numbers and words. */
   readonly summary: Readonly<Record<string, number | string>>;
   readonly warnings: readonly string[];

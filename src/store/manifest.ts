@@ -40,6 +40,14 @@ export interface ProductRecord {
   readonly software: string;
 }
 
+/** A file that was written with a product and belongs to it, such as its page. */
+export interface Companion {
+  /** In the product's directory. */
+  readonly name: string;
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
 /** What the store adds. */
 export interface ManifestEntry extends ProductRecord {
   readonly manifest: typeof MANIFEST_SCHEMA;
@@ -57,6 +65,8 @@ export interface ManifestEntry extends ProductRecord {
    */
   readonly inode: string;
   readonly mtimeNs: string;
+  /** Absent where nothing was written with the product. A product without its companions is not done. */
+  readonly companions?: readonly Companion[];
 }
 
 /**
@@ -143,12 +153,24 @@ function hasEntryShape(value: Record<string, unknown>): value is Record<string, 
     items.every(
       (item) => isObject(item) && ['name', 'sha256', 'role', 'why'].every((field) => typeof item[field] === 'string'),
     );
+  const areCompanions = (items: unknown): boolean =>
+    items === undefined ||
+    (Array.isArray(items) &&
+      items.every(
+        (item) =>
+          isObject(item) &&
+          typeof item.name === 'string' &&
+          /^[^/]+$/.test(item.name) &&
+          Number.isSafeInteger(item.bytes) &&
+          typeof item.sha256 === 'string',
+      ));
   const texts = ['product', 'sha256', 'key', 'created', 'inode', 'mtimeNs', 'schema', 'software'];
   return (
     texts.every((field) => typeof value[field] === 'string') &&
     Number.isSafeInteger(value.bytes) &&
     areSources(value.inputs) &&
     areSources(value.calibrations) &&
+    areCompanions(value.companions) &&
     isObject(value.parameters) &&
     isObject(value.kernels)
   );

@@ -13,6 +13,7 @@ import {
   openStore,
   type ProductRecord,
   productKey,
+  productState,
   readHashed,
   verifyDirectory,
 } from './index.js';
@@ -316,6 +317,41 @@ describe('writing', () => {
     expect(JSON.parse(await readFile(join(directory, 'report.json'), 'utf8'))).toEqual({ a: [1, null] });
     expect(await verified()).toEqual({ 'report.json': 'unlisted' });
     expect(await failure(store.writeJson('x', { a: NaN }))).toBeInstanceOf(BugError);
+  });
+});
+
+describe('companions', () => {
+  const chunks = [noise(99, 1)];
+  const companions = [{ name: 'p.html', data: '<p>page</p>' }];
+
+  it('are part of whether a product is done, and of whether it is whole', async () => {
+    const store = await openStore(directory);
+    const write = () => store.writeProduct('sub/p.fits', chunks, RECORD, { companions });
+    const entry = await write();
+    expect(entry.companions).toEqual([{ name: 'p.html', bytes: 11, sha256: expect.stringMatching(/^[0-9a-f]{64}$/) }]);
+    expect(await store.isDone('sub/p.fits', entry.key)).toBe(true);
+    expect(await verified()).toEqual({ 'sub/p.fits': 'ok' });
+    const page = join(directory, 'sub/p.html');
+    await writeFile(page, '<p>papa</p>');
+    expect(await verified()).toEqual({ 'sub/p.fits': 'damaged' });
+    await writeFile(page, 'cut');
+    expect(await store.isDone('sub/p.fits', entry.key)).toBe(false);
+    expect((await productState(join(directory, 'sub/p.fits'))).fault).toMatch(/p\.html.* has 3 of 11 bytes/);
+    await rm(page);
+    expect(await store.isDone('sub/p.fits', entry.key)).toBe(false);
+    expect((await productState(join(directory, 'sub/p.fits'))).fault).toMatch(/p\.html.* is gone/);
+    await write();
+    expect(await store.isDone('sub/p.fits', entry.key)).toBe(true);
+    expect(await readFile(page, 'utf8')).toBe('<p>page</p>');
+  });
+
+  it('are written in full or not at all, and their names are only names', async () => {
+    const store = await openStore(directory);
+    await store.writeProduct('p.fits', chunks, RECORD, { companions });
+    const bad = [...companions, { name: '../x.html', data: '' }];
+    expect(await failure(store.writeProduct('p.fits', chunks, RECORD, { companions: bad }))).toBeInstanceOf(UsageError);
+    expect(await verified()).toEqual({ 'p.fits': 'ok' });
+    expect((await readdir(directory)).filter((name) => name.endsWith('.tmp'))).toEqual([]);
   });
 });
 

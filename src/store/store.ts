@@ -28,6 +28,13 @@ const OLD_MS = 24 * 3600 * 1000;
 const BATCH_BUFFERS = 1024;
 const BATCH_BYTES = 16 * 1024 * 1024;
 
+/** A file that is to be written. */
+export interface NewFile {
+  /** Without a directory. */
+  readonly name: string;
+  readonly data: Uint8Array | string;
+}
+
 /** A file that is whole and durable under a temporary name. */
 interface Staged extends FileHash {
   readonly temporary: string;
@@ -69,14 +76,15 @@ export class Store {
    * the new one, each whole; the manifest never speaks of a file that is not there.
    * @param name relative to the directory; '/' makes subdirectories
    * @param chunks the bytes; an array is written from where it lies and compared with what was read back
-   * @param options replace: false refuses a name that is taken, also where another process takes it at this moment
+   * @param options replace: false refuses a name that is taken, also where another process takes it at this moment;
+   *   companions: files written with the product, into its directory and before it, that are part of whether it is done
    * @throws StorageError (nothing is left behind, and the same call may be made again), UsageError for the name
    */
   async writeProduct(
     name: string,
     chunks: Chunks,
     record: ProductRecord,
-    { replace = true }: { readonly replace?: boolean } = {},
+    { replace = true, companions = [] }: { readonly replace?: boolean; readonly companions?: readonly NewFile[] } = {},
   ): Promise<ManifestEntry> {
     const path = this.pathOf(name);
     const manifestPath = path + MANIFEST_SUFFIX;
@@ -84,6 +92,13 @@ export class Store {
     await this.#prepareFor(path);
     const staged: Staged[] = [];
     try {
+      const beside: { readonly path: string; readonly file: Staged }[] = [];
+      for (const { name: other, data } of companions) {
+        const target = this.pathOf([...name.split('/').slice(0, -1), other].join('/'));
+        const file = await this.#stage(target, [typeof data === 'string' ? Buffer.from(data, 'utf8') : data]);
+        staged.push(file);
+        beside.push({ path: target, file });
+      }
       const product = await this.#stage(path, chunks);
       staged.push(product);
       const entry: ManifestEntry = {
@@ -101,12 +116,16 @@ export class Store {
         kernels: record.kernels,
         inode: String(product.stats.ino),
         mtimeNs: String(product.stats.mtimeNs),
+        ...(beside.length > 0 && {
+          companions: beside.map(({ path: one, file: { bytes, sha256 } }) => ({ name: basename(one), bytes, sha256 })),
+        }),
       };
       // Staged before either rename: a full disk is met while nothing has changed.
       const manifest = await this.#stage(manifestPath, [Buffer.from(serializeManifest(entry), 'utf8')]);
       staged.push(manifest);
       // The old entry goes first: killed here, the product counts as not done; it never carries another product's entry.
       if (replace) await this.#removeIfThere(manifestPath);
+      for (const { path: target, file } of beside) await this.#commit(file, target);
       await this.#commit(product, path, replace);
       await this.#commit(manifest, manifestPath);
       return entry;
@@ -519,6 +538,33 @@ export async function readManifestFile(fs: StoreFs, path: string): Promise<Manif
   }
 }
 
+/** What is wrong with the files that were written with a product; their hash is asked where the product's is. */
+async function compareCompanions(
+  fs: StoreFs,
+  path: string,
+  { companions = [] }: ManifestEntry,
+  mode: 'trust-untouched' | 'hash',
+): Promise<string | undefined> {
+  for (const { name, bytes, sha256 } of companions) {
+    const beside = join(dirname(path), name);
+    try {
+      const { size } = await fs.stat(beside);
+      if (Number(size) !== bytes) return `${name}, written with it, has ${size} of ${bytes} bytes`;
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return `${name}, written with it, is gone`;
+      throw error;
+    }
+    if (mode === 'trust-untouched') continue;
+    const file = await fs.open(beside, 'r');
+    let found: FileHash;
+    await using(fs, file, async () => {
+      found = await hashHandle(fs, file);
+    });
+    if (found!.sha256 !== sha256) return `${name}, written with it, was changed`;
+  }
+  return undefined;
+}
+
 /**
  * Compares a product with its entry. Returns undefined when they agree, else what is wrong.
  * @param mode 'trust-untouched' skips the hash of a file whose inode and modification time are those that were recorded
@@ -536,6 +582,8 @@ export async function compareProduct(
     if (Number(stats.size) !== entry.bytes) {
       return { status: 'damaged', detail: `${entry.bytes} bytes were written, ${stats.size} are there` };
     }
+    const companion = await compareCompanions(fs, path, entry, mode);
+    if (companion !== undefined) return { status: 'damaged', detail: companion };
     const untouched = String(stats.ino) === entry.inode && String(stats.mtimeNs) === entry.mtimeNs;
     if (untouched && mode === 'trust-untouched') return undefined;
     const file = await fs.open(path, 'r');

@@ -80,13 +80,19 @@ export async function* verifyDirectory(
   const { fs = nodeFs } = options;
   const entries = await listTree(directory, { fs });
   const listed = new Set(entries.filter(({ kind }) => kind === 'manifest').map(({ name }) => name));
+  const companions = new Set<string>();
+  for (const { path, name } of entries.filter(({ kind }) => kind === 'manifest')) {
+    const entry = await readManifestFile(fs, path).catch(() => ''); // verifyOne says what is wrong with it
+    const folder = name.slice(0, name.lastIndexOf('/') + 1);
+    if (typeof entry !== 'string') for (const one of entry.companions ?? []) companions.add(folder + one.name);
+  }
   for (const { name, path, kind } of entries) {
     if (kind === 'temporary') {
       yield { product: name, status: 'leftover', detail: 'a temporary file: its writer is at work or was killed' };
     } else if (kind === 'manifest') {
       const product = name.slice(0, -MANIFEST_SUFFIX.length);
       yield { product, ...(await verifyOne(fs, path)) };
-    } else if (!listed.has(name + MANIFEST_SUFFIX)) {
+    } else if (!listed.has(name + MANIFEST_SUFFIX) && !companions.has(name)) {
       const detail = kind === 'other' ? 'it is not a regular file' : 'it has no manifest';
       yield { product: name, status: 'unlisted', detail };
     }
