@@ -12,6 +12,7 @@ export {
 } from './bad.js';
 export { type AlmanacComparison, compareAlmanacs, type ExposureChange } from './compare.js';
 export { datamodelChanges } from './datamodel.js';
+export { factsOf } from './facts.js';
 export { type FibreRequest, fibreKey, fibreMapOf, readFibreMap, withFibreMaps } from './fibres.js';
 export { almanacName, readAlmanac, sequencesOf, writeAlmanac } from './product.js';
 export { type Cell, csvText, parseWhere, select, type TableRows, tableOf, type Where } from './query.js';

@@ -140,7 +140,7 @@ function factParameters(exposures: readonly ExposureFacts[]): Record<string, Jso
 
 /** The manifest's record of a later product: what decides its bytes. */
 export function bodyRecord(
-  stage: NightStage,
+  stage: Pick<NightStage, 'schema' | 'kernels'>,
   parameters: Readonly<Record<string, JsonValue>>,
   exposures: readonly ExposureFacts[],
   inputs: readonly Source[],
@@ -159,8 +159,12 @@ export function bodyRecord(
 }
 
 /** An input of a later product as its manifest names it. */
-export function inputSource({ path, role }: Asked['inputs'][number], sha256: string): Source {
-  return { name: basename(path), sha256, role, why: OF_THE_NIGHT };
+export function inputSource(
+  { path, role }: Pick<Asked['inputs'][number], 'path' | 'role'>,
+  sha256: string,
+  why = OF_THE_NIGHT,
+): Source {
+  return { name: basename(path), sha256, role, why };
 }
 
 /** One product of a job. */

@@ -1,36 +1,24 @@
 /**
- * Does one job, in whatever process it is called: a worker of the pool, a process of its own, a node of a cluster. The one
+ * Does one job, in whatever process it is called: a worker of the pool, a process of its own, a node of a cluster. With body.ts the
  * place where a stage meets the store. Whether the job is done is asked here again, of the manifest: what the plan said may
  * be old by now.
  */
 import { hostname } from 'node:os';
 import { relative } from 'node:path';
 import { threadId } from 'node:worker_threads';
-import { dqTable, provenanceTable } from '../calib/provenance.js';
 import { BugError, RetriableError } from '../core/errors.js';
-import type { ProvenanceEntry } from '../core/product.js';
-import { type CardInput, encodeFits, openFits } from '../fits/index.js';
-import type { StageBody, StageInputFile, StageResult } from '../stages/stage.js';
-import {
-  hashFile,
-  openStore,
-  type ProductRecord,
-  productKey,
-  productState,
-  type Source,
-  type Store,
-} from '../store/index.js';
+import type { StageBody } from '../stages/stage.js';
+import { openStore } from '../store/index.js';
+import { runBody } from './body.js';
 import { buildCalibration } from './calib.js';
 import { failpoint } from './failpoint.js';
 import { toFailure } from './failure.js';
-import type { Job, Outcome, Task } from './job.js';
-import { reduceAndWrite } from './ramp.js';
+import type { Outcome, Task } from './job.js';
+import { OF_THE_NIGHT, reduceAndWrite } from './ramp.js';
 import {
-  bodyRecord,
   buildRequestOf,
   chosenFor,
   factsOf,
-  inputSource,
   NIGHT_INSTRUMENT,
   parametersOf,
   rampTaskOf,
@@ -77,34 +65,6 @@ async function buildJob(task: Task, stage: NightStage, word: string, control: In
   };
 }
 
-/** Cards that every product has in its primary header. */
-function identityCards({ identity }: Job, stage: NightStage, record: ProductRecord): CardInput[] {
-  const { tele, mjd, chip, exposure } = identity;
-  const cards: CardInput[] = [
-    ['INSTRUME', NIGHT_INSTRUMENT.name.toUpperCase(), 'instrument'],
-    ['TELE', tele, 'telescope'],
-    ['MJD', mjd, 'night (SJD)'],
-  ];
-  if (chip !== undefined) cards.push(['CHIP', chip, 'detector']);
-  if (exposure !== undefined) cards.push(['EXPOSURE', exposure, 'number in the night']);
-  cards.push(['STAGE', stage.name, 'what made this product'], ['SWVER', record.software, 'program']);
-  return cards;
-}
-
-function kernelCards(record: ProductRecord): CardInput[] {
-  return Object.entries(record.kernels).map(([name, text], i) => [
-    `KERN${i + 1}`,
-    `${name} ${text}`,
-    'kernel, version, hash',
-  ]);
-}
-
-/** What a product's manifest says where the file is untouched since it was written, else the hash of its bytes. */
-async function hashOfProduct(path: string): Promise<string> {
-  const { entry, fault } = await productState(path);
-  return entry !== undefined && fault === undefined ? entry.sha256 : (await hashFile(path)).sha256;
-}
-
 async function bodyJob(
   task: Task,
   stage: NightStage,
@@ -114,59 +74,27 @@ async function bodyJob(
   const [product] = task.job.products;
   if (product === undefined) throw new BugError(`${task.job.id} has no product`);
   const store = await openStore(task.output);
-  const opened: StageInputFile[] = [];
-  try {
-    for (const { role, path, identity } of readBy(task)) {
-      const sha256 = await hashOfProduct(path);
-      opened.push({ role, path, identity, sha256, file: openFits(path, { verify: task.options.verify }) });
-    }
-    const inputs = opened.map((input): Source => inputSource(input, input.sha256));
-    const { files, entries } = await chosenFor(stage, task);
-    const parameters = parametersOf(stage, task);
-    const exposures = factsOf(task.job.exposures);
-    const record = bodyRecord(stage, parameters, exposures, inputs, entries);
-    const key = productKey(record);
-    const common = { products: [product], key };
-    if (!task.force && (await store.isDone(product, key))) {
-      return { ...common, status: 'skipped', verdict: verdictOf(store.pathOf(product)) };
-    }
-    const body = await load();
-    const result = await body({
+  const made = await runBody(
+    {
       instrument: NIGHT_INSTRUMENT,
+      stage,
+      load,
       identity: task.job.identity,
-      exposures,
-      inputs: opened,
-      calibrations: files,
-      parameters,
+      exposures: factsOf(task.job.exposures),
+      inputs: readBy(task),
+      why: OF_THE_NIGHT,
+      choose: () => chosenFor(stage, task),
+      parameters: parametersOf(stage, task),
+      product,
+      verify: task.options.verify,
+      force: task.force,
       threads: task.threads,
       limits: {},
       control,
-    });
-    if (Atomics.load(control, 0) !== 0) throw new RetriableError('interrupted');
-    await write(store, product, task.job, stage, result, record, [...inputs, ...entries]);
-    const { summary, timings, warnings } = result;
-    return { ...common, status: 'done', summary, timings, warnings, verdict: verdictOf(store.pathOf(product)) };
-  } finally {
-    for (const { file } of opened) file.close();
-  }
-}
-
-async function write(
-  store: Store,
-  product: string,
-  job: Job,
-  stage: NightStage,
-  result: StageResult,
-  record: ProductRecord,
-  provenance: readonly ProvenanceEntry[],
-): Promise<void> {
-  const header = [...identityCards(job, stage, record), ...result.cards, ...kernelCards(record)];
-  const hasDq = result.hdus.some(({ name }) => name === 'DQ');
-  await store.writeProduct(
-    product,
-    encodeFits([{ header }, ...result.hdus, ...(hasDq ? [dqTable()] : []), provenanceTable(provenance)]),
-    record,
+    },
+    store,
   );
+  return { ...made, products: [product], verdict: verdictOf(store.pathOf(product)) };
 }
 
 async function dispatch(task: Task, control: Int32Array): Promise<Made> {

@@ -1,0 +1,338 @@
+/** The product of the trace stage: how `Traces` and what was found about them lie in a FITS file, and how they are read again. */
+import { InputError } from '../core/errors.js';
+import { EXPOSURE_KINDS, type ExposureKind } from '../core/exposure.js';
+import {
+  FIBRE_STATES,
+  type FibreState,
+  PROFILE_NODES,
+  PROFILE_PER_PIXEL,
+  PROFILE_REACH,
+  PROFILE_SAMPLES,
+  type Traces,
+} from '../core/spectra.js';
+import type { CardInput, FitsFile, HduInput } from '../fits/index.js';
+import { histogramOf } from './measure.js';
+
+/** Layout of the product; raise it when a reader could notice. */
+export const TRACE_SCHEMA = 'trace/1';
+
+/** What was found about a fibre's trace beside the trace itself; arrays [fibre]. */
+export interface FibreFindings {
+  /** The instrument's own numbers. */
+  readonly number: Int32Array;
+  /** Scatter of the measured centres about the smooth trace [px]; NaN where nothing was measured. */
+  readonly rms: Float32Array;
+  /** Of the pixels of the fibre's windows for each degree of freedom; NaN where nothing was measured. */
+  readonly chi2: Float32Array;
+  /** Columns that were measured. */
+  readonly columns: Int32Array;
+  /** Median flux [DN/read]. */
+  readonly flux: Float32Array;
+  /** Centre at the instrument's column of metrology less the metrology [px]; NaN where it has none. */
+  readonly shift: Float32Array;
+}
+
+/** What the primary header says of a flat's traces. */
+export interface TraceFacts {
+  readonly tele: string;
+  readonly mjd: number;
+  readonly chip: string;
+  readonly exposure: number;
+  readonly kind: ExposureKind;
+  /** Rows of the image. */
+  readonly rows: number;
+  /** Median shift of all fibres against the metrology, and its error [px]; NaN where there is none. */
+  readonly shift: number;
+  readonly shiftError: number;
+  /** Median flux of a fibre that is 'ok' [DN/read]; relative throughputs are over this. */
+  readonly level: number;
+}
+
+/** Smooth light between and beyond the fibres, at the centres of cells that divide the image evenly. */
+export interface CoarseImage {
+  readonly rows: number;
+  readonly cols: number;
+  /** [row][col] of the cells [DN/read] */
+  readonly values: Float32Array;
+}
+
+export interface TraceProduct {
+  readonly traces: Traces;
+  readonly findings: FibreFindings;
+  readonly facts: TraceFacts;
+  readonly background: CoarseImage;
+}
+
+/** Planes of COVAR. */
+const COVARIANCES = 6;
+
+const STATE_CARDS: Readonly<Record<FibreState, string>> = {
+  ok: 'NOK',
+  low: 'NLOW',
+  broken: 'NBROKEN',
+  blended: 'NBLENDED',
+  'off-chip': 'NOFFCHIP',
+};
+
+/** How many fibres have each state. */
+export function countStates(states: readonly FibreState[]): Record<FibreState, number> {
+  const count = (state: FibreState) => states.filter((one) => one === state).length;
+  return Object.fromEntries(FIBRE_STATES.map((state) => [state, count(state)])) as Record<FibreState, number>;
+}
+
+/** A card cannot hold NaN: it is left out. */
+const numberCard = (keyword: string, value: number, comment: string): CardInput[] =>
+  Number.isFinite(value) ? [[keyword, Number(value.toPrecision(7)), comment]] : [];
+
+/**
+ * Cards and HDUs of the product; the runner adds identity, stage, kernels, DQ_DEF and PROVENANCE. `more` HDUs follow BACKGROUND.
+ */
+export function encodeTraces(
+  { traces, findings, facts, background }: TraceProduct,
+  more: readonly HduInput[] = [],
+): { readonly cards: CardInput[]; readonly hdus: HduInput[] } {
+  const { fibres, cols, profile } = traces;
+  const shape = [fibres, cols];
+  const counts = countStates(traces.states);
+  const unit = (text: string): CardInput[] => [['BUNIT', text, 'unit of the pixels']];
+  const cards: CardInput[] = [
+    ['FLATKIND', facts.kind, 'kind of the flat'],
+    ['FIBRES', fibres, 'fibres of the chip'],
+    ['ROWS', facts.rows, 'rows of the image'],
+    ['COLS', cols, 'its columns'],
+    ...FIBRE_STATES.map((state): CardInput => [STATE_CARDS[state], counts[state], `fibres that are ${state}`]),
+    ...numberCard('SHIFT', facts.shift, '[px] median shift against the metrology'),
+    ...numberCard('SHIFTERR', facts.shiftError, '[px] its error'),
+    ...numberCard('LEVEL', facts.level, '[DN/read] median flux of fibres that are ok'),
+  ];
+  const hdus: HduInput[] = [
+    { name: 'CENTRE', data: traces.centre, shape, header: [...unit('pix'), ['COMMENT', 'Row, 0-based; [fibre][x].']] },
+    { name: 'WIDTH', data: traces.width, shape, header: [['COMMENT', 'In units of the profile.']] },
+    { name: 'FLUX', data: traces.flux, shape, header: unit('DN/read') },
+    {
+      name: 'COVAR',
+      data: traces.covariance,
+      shape: [COVARIANCES, fibres, cols],
+      header: [['COMMENT', 'Planes: flux flux, flux centre, flux width, centre centre, centre width, width width.']],
+    },
+    { name: 'DQ', data: traces.dq, shape, header: [['COMMENT', 'Bits are explained in the DQ_DEF table.']] },
+    {
+      kind: 'table',
+      name: 'FIBRES',
+      columns: [
+        { name: 'FIBER', values: Int32Array.from({ length: fibres }, (_, i) => i) },
+        { name: 'FIBERID', values: findings.number },
+        { name: 'STATE', values: [...traces.states] },
+        { name: 'THROUGHPUT', values: traces.throughput },
+        { name: 'THRUERR', values: traces.throughputError },
+        { name: 'FLUX', unit: 'DN/read', values: findings.flux },
+        { name: 'RMS', unit: 'pix', values: findings.rms },
+        { name: 'CHI2', values: findings.chi2 },
+        { name: 'COLUMNS', values: findings.columns },
+        { name: 'SHIFT', unit: 'pix', values: findings.shift },
+      ],
+      header: [['COMMENT', 'FIBER counts from the bottom of the chip, FIBERID as the instrument does.']],
+    },
+    {
+      name: 'PROFILE',
+      data: profile.cumulative,
+      shape: [profile.fibres, profile.nodes, profile.samples],
+      header: [
+        ['REACH', PROFILE_REACH, '[pix] first sample is this below the centre'],
+        ['PERPIX', PROFILE_PER_PIXEL, 'samples in a pixel at width 1'],
+        ['COMMENT', 'Cumulative profiles [fibre][node][sample]; nodes evenly spaced along x.'],
+      ],
+    },
+    {
+      name: 'BACKGROUND',
+      data: background.values,
+      shape: [background.rows, background.cols],
+      header: [
+        ...unit('DN/read'),
+        ['COMMENT', 'Light between the fibres at the centres of cells that divide the image evenly.'],
+      ],
+    },
+    ...more,
+  ];
+  return { cards, hdus };
+}
+
+function expectShape(file: FitsFile, name: string, received: readonly number[], wanted: readonly number[]): void {
+  if (received.length === wanted.length && wanted.every((n, i) => n === received[i])) return;
+  throw new InputError(`expected ${wanted.join(' x ')} in ${name}, received ${received.join(' x ') || 'nothing'}`, {
+    file: file.path,
+    hdu: file.hdu(name).index,
+  });
+}
+
+/** Reads an image after its size was checked against the header. */
+async function imageOf<T extends Float32Array | Uint32Array>(
+  file: FitsFile,
+  name: string,
+  shape: readonly number[],
+  type: { new (length: number): T },
+): Promise<T> {
+  const hdu = file.hdu(name);
+  expectShape(file, name, [...hdu.axes].reverse(), shape);
+  const { data, type: received } = await file.readImageAsync(hdu);
+  if (data instanceof type) return data;
+  throw new InputError(`expected ${type.name} in ${name}, received ${received}`, { file: file.path, hdu: hdu.index });
+}
+
+/** Refuses values that are missing or beyond what makes sense. */
+async function expectWithin(file: FitsFile, name: string, data: Float32Array, low: number, high: number) {
+  const all = { row: 0, rows: 1, x: 0, cols: data.length };
+  const { below, above, missing } = await histogramOf(data, data.length, all, low, high);
+  const bad = below + above + missing;
+  if (bad === 0) return;
+  throw new InputError(`expected ${name} from ${low} to ${high}; ${bad} of ${data.length} values are not`, {
+    file: file.path,
+    hdu: file.hdu(name).index,
+  });
+}
+
+/** A count of the primary header, checked before memory is taken on its word. */
+function sizeOf(file: FitsFile, keyword: string, most: number): number {
+  const value = file.hdu(0).header.number(keyword, Number.NaN);
+  if (Number.isSafeInteger(value) && value >= 1 && value <= most) return value;
+  throw new InputError(`expected ${keyword} from 1 to ${most}, received ${value}`, { file: file.path, hdu: 0 });
+}
+
+/** More than any detector has. */
+const MOST_PIXELS = 16_384;
+const MOST_FIBRES = 4096;
+/** A trace may lie beyond the chip by this much [px]. */
+const BEYOND = 1000;
+const MOST_WIDTH = 20;
+/** Light in a column [DN/read]; more saturates in the first read. */
+const MOST_FLUX = 1e7;
+/** float32 sums of tables do not end at 1 exactly. */
+const ROUNDING = 1e-4;
+
+/**
+ * What the primary header of a trace product says; reads no pixel.
+ * @throws InputError for a file that is no trace product
+ */
+export function readTraceFacts(file: FitsFile): TraceFacts {
+  const { header } = file.hdu(0);
+  const stage = header.string('STAGE', '').trim();
+  if (stage !== 'trace') {
+    throw new InputError(`expected a product of the stage trace, received '${stage}'`, { file: file.path, hdu: 0 });
+  }
+  const claimed = header.string('FLATKIND', '').trim();
+  const kind = EXPOSURE_KINDS.find((one) => one === claimed);
+  if (kind === undefined) {
+    throw new InputError(`expected the kind of an exposure in FLATKIND, received '${claimed}'`, {
+      file: file.path,
+      hdu: 0,
+    });
+  }
+  return {
+    tele: header.string('TELE', '').trim(),
+    mjd: header.number('MJD', Number.NaN),
+    chip: header.string('CHIP', '').trim(),
+    exposure: header.number('EXPOSURE', Number.NaN),
+    kind,
+    rows: sizeOf(file, 'ROWS', MOST_PIXELS),
+    shift: header.number('SHIFT', Number.NaN),
+    shiftError: header.number('SHIFTERR', Number.NaN),
+    level: header.number('LEVEL', Number.NaN),
+  };
+}
+
+/** Numbers of a column of FIBRES. */
+function numbers<T extends Float32Array | Int32Array>(
+  table: ReturnType<FitsFile['readTable']>,
+  file: FitsFile,
+  name: string,
+  type: { new (length: number): T },
+): T {
+  const { values, type: received } = table.column(name);
+  if (values instanceof type) return values;
+  throw new InputError(`expected ${type.name} in the column ${name} of FIBRES, received ${received}`, {
+    file: file.path,
+  });
+}
+
+/**
+ * Reads a trace product. Centres, widths, fluxes, covariances and profiles are finite and within what makes sense; throughputs may be
+ * NaN, which means that they are not known.
+ * @throws InputError with the HDU, what was expected and what was received
+ */
+export async function readTraces(file: FitsFile): Promise<TraceProduct> {
+  const facts = readTraceFacts(file);
+  const fibres = sizeOf(file, 'FIBRES', MOST_FIBRES);
+  const cols = sizeOf(file, 'COLS', MOST_PIXELS);
+  const shape = [fibres, cols];
+  const centre = await imageOf(file, 'CENTRE', shape, Float32Array);
+  const width = await imageOf(file, 'WIDTH', shape, Float32Array);
+  const flux = await imageOf(file, 'FLUX', shape, Float32Array);
+  const covariance = await imageOf(file, 'COVAR', [COVARIANCES, ...shape], Float32Array);
+  const dq = await imageOf(file, 'DQ', shape, Uint32Array);
+  const cumulative = await imageOf(file, 'PROFILE', [fibres, PROFILE_NODES, PROFILE_SAMPLES], Float32Array);
+  await expectWithin(file, 'CENTRE', centre, -BEYOND, facts.rows + BEYOND);
+  await expectWithin(file, 'WIDTH', width, 1 / MOST_WIDTH, MOST_WIDTH);
+  await expectWithin(file, 'FLUX', flux, -MOST_FLUX, MOST_FLUX);
+  await expectWithin(file, 'COVAR', covariance, -1e30, 1e30);
+  await expectWithin(file, 'PROFILE', cumulative, -ROUNDING, 1 + ROUNDING);
+  for (let i = 0; i < fibres * PROFILE_NODES; i++) {
+    const [first, last] = [i * PROFILE_SAMPLES, (i + 1) * PROFILE_SAMPLES - 1].map((k) => cumulative[k] as number);
+    if (Math.abs(first as number) <= ROUNDING && Math.abs((last as number) - 1) <= ROUNDING) continue;
+    throw new InputError(
+      `expected profiles from 0 to 1, received ${first} to ${last} for fibre ${Math.floor(i / PROFILE_NODES)}`,
+      { file: file.path, hdu: file.hdu('PROFILE').index },
+    );
+  }
+  const grid = file.hdu('BACKGROUND');
+  const [gridCols = 0, gridRows = 0] = grid.axes;
+  if (grid.axes.length !== 2 || gridRows < 1 || gridCols < 1 || gridRows * gridCols > MOST_PIXELS) {
+    throw new InputError(`expected a coarse image in BACKGROUND, received ${grid.axes.join(' x ') || 'nothing'}`, {
+      file: file.path,
+      hdu: grid.index,
+    });
+  }
+  const values = await imageOf(file, 'BACKGROUND', [gridRows, gridCols], Float32Array);
+  await expectWithin(file, 'BACKGROUND', values, -MOST_FLUX, MOST_FLUX);
+  const table = file.readTable('FIBRES');
+  if (table.rows !== fibres) {
+    throw new InputError(`expected ${fibres} rows in FIBRES, received ${table.rows}`, {
+      file: file.path,
+      hdu: file.hdu('FIBRES').index,
+    });
+  }
+  const states = Array.from(table.column('STATE').values as ArrayLike<unknown>, (word): FibreState => {
+    const state = FIBRE_STATES.find((one) => one === word);
+    if (state !== undefined) return state;
+    throw new InputError(`expected one of ${FIBRE_STATES.join(', ')} in STATE, received '${word}'`, {
+      file: file.path,
+      hdu: file.hdu('FIBRES').index,
+    });
+  });
+  const floats = (name: string) => numbers(table, file, name, Float32Array);
+  const integers = (name: string) => numbers(table, file, name, Int32Array);
+  return {
+    facts,
+    traces: {
+      fibres,
+      cols,
+      centre,
+      width,
+      flux,
+      covariance,
+      dq,
+      states,
+      profile: { fibres, nodes: PROFILE_NODES, samples: PROFILE_SAMPLES, cumulative },
+      throughput: floats('THROUGHPUT'),
+      throughputError: floats('THRUERR'),
+    },
+    findings: {
+      number: integers('FIBERID'),
+      rms: floats('RMS'),
+      chi2: floats('CHI2'),
+      columns: integers('COLUMNS'),
+      flux: floats('FLUX'),
+      shift: floats('SHIFT'),
+    },
+    background: { rows: gridRows, cols: gridCols, values },
+  };
+}
