@@ -61,6 +61,18 @@ export interface Effects {
   readonly persistence: boolean;
   /** true, or the mean number of hits in a read of the whole light-sensitive area. */
   readonly cosmicRays: boolean | number;
+  /** A few fibres of each telescope show little light or none, the same ones in every exposure. */
+  readonly brokenFibres: boolean;
+  /** In objects: pairs of neighbours of which one is a thousand times as bright as the other. */
+  readonly neighbours: boolean;
+  /** The fibres' profiles vary in shape and width over the chip, and in width through the night. */
+  readonly profileDrift: boolean;
+  /** Broad wings of the fibres' profiles. */
+  readonly wings: boolean;
+  /** A part of all light is spread smoothly over the chip. */
+  readonly scatteredLight: boolean;
+  /** The traces drift through the night and are a little off in each exposure. */
+  readonly flexure: boolean;
 }
 
 export const ALL_EFFECTS: Effects = {
@@ -85,6 +97,12 @@ export const ALL_EFFECTS: Effects = {
   telegraph: true,
   persistence: true,
   cosmicRays: true,
+  brokenFibres: true,
+  neighbours: true,
+  profileDrift: true,
+  wings: true,
+  scatteredLight: true,
+  flexure: true,
 };
 
 export const NO_EFFECTS: Effects = Object.fromEntries(
@@ -106,7 +124,7 @@ export const BAD_UNSTABLE = 256;
  * Gain of the four amplifiers [e-/DN]: within the measured ranges 1.45-1.81 (APO) and 2.56-2.70 (LCO) of
  * ApogeeReduction.jl's gain maps.
  */
-const GAINS: Readonly<Record<Telescope, Readonly<Record<Chip, readonly number[]>>>> = {
+export const GAINS: Readonly<Record<Telescope, Readonly<Record<Chip, readonly number[]>>>> = {
   apo: { a: [1.62, 1.55, 1.7, 1.66], b: [1.74, 1.81, 1.69, 1.77], c: [1.45, 1.52, 1.58, 1.49] },
   lco: { a: [2.6, 2.56, 2.63, 2.66], b: [2.62, 2.7, 2.65, 2.59], c: [2.68, 2.61, 2.57, 2.64] },
 };
@@ -115,7 +133,7 @@ const GAINS: Readonly<Record<Telescope, Readonly<Record<Chip, readonly number[]>
  * Noise of a single read [DN]. The chips' ratios follow apogee_drp's detector files (APO 13, 11, 10; LCO 7, 8, 4), whose unit
  * is not stated; the scale is the one at which compressed files have the size of the real ones, 3.35 to 3.7 MB a read.
  */
-const READ_NOISE: Readonly<Record<Telescope, Readonly<Record<Chip, number>>>> = {
+export const READ_NOISE: Readonly<Record<Telescope, Readonly<Record<Chip, number>>>> = {
   apo: { a: 5, b: 4.4, c: 4.1 },
   lco: { a: 3.2, b: 3.4, c: 2.5 },
 };
@@ -178,6 +196,15 @@ export const STREAM = {
   illumination: 28,
   unstable: 29,
   telegraph: 30,
+  throughput: 31,
+  broken: 32,
+  shape: 33,
+  width: 34,
+  scattered: 35,
+  flexure: 36,
+  neighbours: 37,
+  spectraNoise: 38,
+  spectraPixels: 39,
 } as const;
 
 /** Maps [rows][READ_COLUMNS]. */

@@ -15,11 +15,12 @@ import {
   STREAM,
   TRAP_SECONDS,
 } from './detector.js';
-import type { Chip, Telescope } from './figures.js';
+import { CHIP_NUMBER, type Chip, TELE_NUMBER, type Telescope } from './figures.js';
 import { deriveSeed, exp, ln, type Seed, Sequence, seedParams } from './math.js';
 import { KNOTS_PER_LINE, OneOverF, OUTPUTS } from './noise.js';
+import { paintScene } from './paint.js';
 import { drawPattern, multiplyByPattern, type PatternLimits } from './pattern.js';
-import { COLUMNS, type ExposureType, FIBRES, gradientAt, makeScene, PROFILE_SAMPLES } from './scene.js';
+import { type ExposureType, gradientAt, makeScene, type Scene } from './scene.js';
 
 /** Raw counts of the reference pixels [DN]: leaves room for the full wells below the converter's end. */
 export const BIAS_LEVEL = 9000;
@@ -86,9 +87,6 @@ export interface EarlierExposure {
   /** From its end to the start of this one [s]. */
   readonly gapSeconds: number;
 }
-
-const TELE_NUMBER = { apo: 1, lco: 2 } as const;
-const CHIP_NUMBER = { a: 1, b: 2, c: 3 } as const;
 
 /** A read as it comes; its memory is used again two reads later. */
 export interface MockRead {
@@ -271,7 +269,7 @@ const exposureSeed = ({ tele, chip, seed, mjd, exposure }: ExposurePlan): Seed =
 
 /** What the pixels collect: the light of the scene by their response, and their dark current. */
 async function makeLight(plan: ExposurePlan, detector: Detector, detectorSeed: Seed): Promise<Light> {
-  const { tele, chip, type, level, rows, effects, threads } = plan;
+  const { type, level, rows, effects, threads } = plan;
   const light = new Float32Array(rows * READ_COLUMNS);
   let illumination: Float32Array | undefined;
   if (effects.scene && type === 'internalflat') {
@@ -287,29 +285,10 @@ async function makeLight(plan: ExposurePlan, detector: Detector, detectorSeed: S
     const line = Float32Array.from({ length: SCIENCE_COLUMNS }, (_, x) => gradientAt(x));
     for (let row = 0; row < rows; row++) light.set(line, row * READ_COLUMNS);
   }
+  let scene: Scene | undefined;
   if (effects.scene && type !== 'internalflat' && type !== 'gradient' && type !== 'dark') {
-    // Not the chip: what the fibres look at is one thing for the three chips.
-    const scene = makeScene(
-      tele,
-      chip,
-      type,
-      rows,
-      deriveSeed(3, plan.seed, TELE_NUMBER[tele], plan.mjd, plan.exposure),
-    );
-    const fibres = (data: Float32Array) => ({ data, rows: FIBRES, cols: COLUMNS });
-    await runKernel(
-      'mock-scene',
-      {
-        flux: fibres(scene.flux),
-        centre: fibres(scene.centre),
-        low: { data: scene.low, cols: FIBRES },
-        high: { data: scene.high, cols: FIBRES },
-        profile: { data: scene.profile, rows: FIBRES, cols: PROFILE_SAMPLES },
-        rate: { data: light, rows, cols: SCIENCE_COLUMNS, rowStride: READ_COLUMNS },
-      },
-      {},
-      { threads, strip: SCIENCE_COLUMNS },
-    );
+    scene = makeScene(plan);
+    await paintScene(scene, light, detectorSeed, { rows, stride: READ_COLUMNS, threads });
   }
   const rate = new Float32Array(light.length);
   const map = (data: Float32Array) => ({ data, rows, cols: READ_COLUMNS });

@@ -8,6 +8,10 @@ export type { Chip, Telescope };
 
 import { exp10 } from './math.js';
 
+/** For seeds. */
+export const TELE_NUMBER = { apo: 1, lco: 2 } as const;
+export const CHIP_NUMBER = { a: 1, b: 2, c: 3 } as const;
+
 /** One chip at one telescope; 0-based pixels, vacuum Angstrom. */
 export interface ChipFigures {
   /** y of the 300 traces at the chip centre. */

@@ -49,6 +49,9 @@ const TYPE_CARDS: Readonly<Record<ExposureType, TypeCards>> = {
   thar: { imageType: 'ArcLamp', exposureType: 'ARCLAMP', quartz: 0, thar: 1, une: 0 },
   // An arc exposure with neither lamp is the Fabry-Perot (ApogeeReduction.jl).
   fpi: { imageType: 'ArcLamp', exposureType: 'ARCLAMP', quartz: 0, thar: 0, une: 0 },
+  // A field without stars is an object to the observatory.
+  sky: { imageType: 'Object', exposureType: 'OBJECT', quartz: 0, thar: 0, une: 0 },
+  twilight: { imageType: 'TwilightFlat', exposureType: 'TWILIGHTFLAT', quartz: 0, thar: 0, une: 0 },
 };
 
 /**

@@ -39,6 +39,17 @@ export {
   type Pointing,
 } from './exposure.js';
 export { EXPOSURE_TYPES, type ExposureType } from './scene.js';
+export {
+  type Flexure,
+  type MockSpectra,
+  type MockSpectraOptions,
+  mockSpectra,
+  type SceneEffects,
+  SPECTRA_TYPES,
+  type SpectraTruth,
+  type SpectraType,
+  type Target,
+} from './spectra.js';
 
 export interface SimulateOptions {
   readonly tele: Telescope;

@@ -9,7 +9,7 @@ import { openStore } from '../store/index.js';
 import { type ExposureType, type Pointing, type SimulateOptions, simulateIfMissing } from './index.js';
 
 /** Types that a night is made of. */
-type NightType = Exclude<ExposureType, 'gradient'>;
+type NightType = Exclude<ExposureType, 'gradient' | 'sky' | 'twilight'>;
 
 interface NightSize {
   readonly rows: number;

@@ -49,12 +49,13 @@ export function drawPattern(numbers: Sequence, { gradient, bumps, height, width 
   };
 }
 
-/** Multiplies a map [rows][READ_COLUMNS] by a pattern, in place. */
+/** Multiplies a map [rows][cols] by a pattern, in place; columns beyond the science ones become 0. */
 export async function multiplyByPattern(
   map: Float32Array,
   rows: number,
   { gradientU, gradientV, bumps }: Pattern,
   threads: number,
+  cols: number = READ_COLUMNS,
 ): Promise<void> {
   const gauss = (z: number): number => exp(-0.5 * z * z);
   const terms: readonly (readonly [(u: number) => number, (v: number) => number])[] = [
@@ -69,18 +70,18 @@ export async function multiplyByPattern(
         ] as const,
     ),
   ];
-  const across = new Float32Array(TERMS * READ_COLUMNS);
+  const across = new Float32Array(TERMS * cols);
   const along = new Float32Array(rows * TERMS);
   terms.forEach(([ofColumn, ofRow], k) => {
-    for (let x = 0; x < SCIENCE_COLUMNS; x++) across[k * READ_COLUMNS + x] = ofColumn(position(x, SCIENCE_COLUMNS));
+    for (let x = 0; x < SCIENCE_COLUMNS; x++) across[k * cols + x] = ofColumn(position(x, SCIENCE_COLUMNS));
     for (let row = 0; row < rows; row++) along[row * TERMS + k] = ofRow(position(row, rows));
   });
   await runKernel(
     'mock-smooth',
     {
-      across: { data: across, rows: TERMS, cols: READ_COLUMNS },
+      across: { data: across, rows: TERMS, cols },
       along: { data: along, rows, cols: TERMS },
-      map: { data: map, rows, cols: READ_COLUMNS },
+      map: { data: map, rows, cols },
     },
     {},
     { threads },

@@ -1,12 +1,26 @@
 /** What shines on the detector: for each fibre a spectrum [e-/read for each column] and where its trace runs. */
-import { type Chip, type ChipFigures, type Figures, figures, type Telescope } from './figures.js';
-import { exp, exp10, ln, type Seed, Sequence } from './math.js';
-
-export const FIBRES = 300;
-export const COLUMNS = 2048;
-/** Length of a cumulative profile table: -15.5 px to +15.5 px in steps of 0.01 px. */
-export const PROFILE_SAMPLES = 3101;
-const PROFILE_REACH = 15.5;
+import { type FibreState, LOW_THROUGHPUT } from '../core/spectra.js';
+import { type Effects, STREAM } from './detector.js';
+import {
+  CHIP_NUMBER,
+  type Chip,
+  type ChipFigures,
+  type Figures,
+  figures,
+  TELE_NUMBER,
+  type Telescope,
+} from './figures.js';
+import { deriveSeed, exp, exp10, ln, type Seed, Sequence } from './math.js';
+import {
+  COLUMNS,
+  FIBRES,
+  type Flexure,
+  flexureOf,
+  type Tables,
+  type TraceGeometry,
+  tablesOf,
+  traceGeometry,
+} from './traces.js';
 
 export type ExposureType =
   | 'object'
@@ -17,6 +31,8 @@ export type ExposureType =
   | 'une'
   | 'thar'
   | 'fpi'
+  | 'sky'
+  | 'twilight'
   | 'gradient';
 export const EXPOSURE_TYPES: readonly ExposureType[] = [
   'object',
@@ -27,6 +43,8 @@ export const EXPOSURE_TYPES: readonly ExposureType[] = [
   'une',
   'thar',
   'fpi',
+  'sky',
+  'twilight',
   'gradient',
 ];
 
@@ -41,6 +59,7 @@ const SKY_CONTINUUM = 0.3;
 const DOME_FLAT = 900;
 const QUARTZ_FLAT = 1500;
 const FPI_PEAK = 700;
+const TWILIGHT = 60;
 const LAMP_SCALE = { une: 0.01, thar: 0.003 } as const;
 /** A lamp line may be no brighter: the lists' brightest are noted from saturated exposures. */
 const LAMP_BRIGHTEST = 8000;
@@ -54,16 +73,59 @@ const GRADIENT_LAST = 4000;
 /** Width of the instrument's line profile [px]; resolving power 22 500 is a FWHM of 2.2 to 3.2 px along the chips. */
 const LINE_SIGMA_PX = 1.15;
 
-export interface Scene {
+/** Throughput of the broken fibres of a telescope, and the lowest fibre that may be one: strips show the lowest alone. */
+const BROKEN = [0, 0, 0.05, 0.12];
+const LOWEST_BROKEN = 20;
+/** A fibre that differs from chip to chip: scatter of its throughput. */
+const CHIP_SCATTER = 0.02;
+/** Pairs of neighbours in an object: 7.5 magnitudes are a factor of 1000. */
+const PAIRS = 3;
+const PAIR_BRIGHT_H = 6.5;
+const PAIR_FAINT_H = 14;
+/** A fibre so far above a strip's last row may still light it: the profile's reach, and what a trace rises along x [px]. */
+const EDGE_PX = 40;
+/** Scattered light over all light of the fibres. */
+const SCATTERED_PART = 0.01;
+
+/** What of the scene can be switched off. */
+export type SceneEffects = Pick<
+  Effects,
+  'brokenFibres' | 'neighbours' | 'profileDrift' | 'wings' | 'scatteredLight' | 'flexure'
+>;
+
+export interface ScenePlan {
+  readonly tele: Telescope;
+  readonly chip: Chip;
+  readonly type: ExposureType;
+  readonly mjd: number;
+  readonly exposure: number;
+  readonly rows: number;
+  readonly seed: number;
+  readonly detectorSeed: number;
+  readonly effects: SceneEffects;
+  /** Factor of all light; default 1. */
+  readonly brightness?: number | undefined;
+  /** Light of each fibre in each column instead of the type's [e-/read]. */
+  readonly light?: ((fibre: number, x: number) => number) | undefined;
+  /** Moves all traces [px]; default 0. */
+  readonly shift?: number | undefined;
+  /** Fibres without light, besides the broken ones. */
+  readonly dead?: readonly number[] | undefined;
+  /** The bright fibre of each pair of neighbours, instead of drawn ones; the faint one is the next. */
+  readonly pairs?: readonly number[] | undefined;
+}
+
+export interface Scene extends TraceGeometry {
   /** [fibre][x] e-/read. */
   readonly flux: Float32Array;
-  /** [fibre][x] row of the trace. */
-  readonly centre: Float32Array;
-  /** First and last row that a fibre lights. */
-  readonly low: Float32Array;
-  readonly high: Float32Array;
-  /** [fibre][PROFILE_SAMPLES] cumulative profile. */
-  readonly profile: Float32Array;
+  readonly tables: Tables;
+  readonly flexure: Flexure;
+  /** Part of the light that each fibre shows. */
+  readonly throughput: Float32Array;
+  readonly states: readonly FibreState[];
+  readonly targets: readonly Target[];
+  /** Mean scattered light [e-/read]. */
+  readonly scattered: number;
 }
 
 const at = (values: ArrayLike<number>, i: number): number => values[i] as number;
@@ -105,53 +167,6 @@ function addLine(flux: Float32Array, offset: number, column: number, total: numb
     // 0.3989... is 1 / sqrt(2 pi)
     flux[i] = at(flux, i) + (total * sum * 0.3989422804014327) / (5 * LINE_SIGMA_PX);
   }
-}
-
-/** Cumulative Gauss-Hermite profiles, monotonic and from 0 to 1 (ApogeeReduction.jl's trace profiles). */
-function profileTables(chip: ChipFigures): Float32Array {
-  const orders = chip.profileHeights.length;
-  const basis = Array.from({ length: orders }, () => new Float64Array(PROFILE_SAMPLES));
-  const density = (z: number): number => exp(-0.5 * z * z) * 0.3989422804014327;
-  let integral = 0;
-  for (let i = 0; i < PROFILE_SAMPLES; i++) {
-    const z = i / 100 - PROFILE_REACH;
-    // Simpson's rule over the step before
-    if (i > 0) integral += (density(z - 0.01) + 4 * density(z - 0.005) + density(z)) * (0.01 / 6);
-    (basis[0] as Float64Array)[i] = integral;
-    // -He_{j-1}(z) phi(z), with He_{k+1} = z He_k - k He_{k-1}
-    let before = 0;
-    let hermite = 1;
-    for (let j = 1; j < orders; j++) {
-      (basis[j] as Float64Array)[i] = -hermite * density(z);
-      [before, hermite] = [hermite, z * hermite - (j - 1) * before];
-    }
-  }
-  const tables = new Float32Array(FIBRES * PROFILE_SAMPLES);
-  const sum = new Float64Array(PROFILE_SAMPLES);
-  for (let fibre = 0; fibre < FIBRES; fibre++) {
-    const index = Math.min(Math.max(fibre + 1, chip.profileFibres[0]), chip.profileFibres[1]);
-    sum.fill(0);
-    chip.profileHeights.forEach((coefficients, j) => {
-      const height = coefficients.reduce((value, c) => value * index + c, 0);
-      const term = basis[j] as Float64Array;
-      for (let i = 0; i < PROFILE_SAMPLES; i++) sum[i] = at(sum, i) + height * at(term, i);
-    });
-    // The expansion dips below 0 in the wings; light does not.
-    const start = at(sum, 0);
-    for (let i = 1; i < PROFILE_SAMPLES; i++) sum[i] = Math.max(at(sum, i), at(sum, i - 1));
-    const range = at(sum, PROFILE_SAMPLES - 1) - start;
-    for (let i = 0; i < PROFILE_SAMPLES; i++) tables[fibre * PROFILE_SAMPLES + i] = (at(sum, i) - start) / range;
-  }
-  return tables;
-}
-
-/** The tables of each chip that was asked for: they cost more than the rest of a scene, and a night asks again and again. */
-const profiles = new Map<ChipFigures, Float32Array>();
-
-function profilesOf(chip: ChipFigures): Float32Array {
-  const tables = profiles.get(chip) ?? profileTables(chip);
-  profiles.set(chip, tables);
-  return tables;
 }
 
 interface Place {
@@ -220,68 +235,151 @@ function addContinuum(flux: Float32Array, place: Place, value: (wavelength: numb
 }
 
 /** What a fibre looks at: a star of magnitude H with a radial velocity, bare sky, a featureless hot star, or the FPI. */
-type Target =
+export type Target =
   | { readonly kind: 'star'; readonly h: number; readonly template: number; readonly velocityKmS: number }
   | { readonly kind: 'hot'; readonly h: number }
   | { readonly kind: 'sky' }
-  | { readonly kind: 'fpi' };
+  | { readonly kind: 'fpi' }
+  | { readonly kind: 'lamp' };
 
-function chooseTarget(numbers: Sequence, tele: Telescope, fibre: number, templates: number): Target {
+function chooseTarget(seed: Seed, tele: Telescope, fibre: number, templates: number): Target {
+  const numbers = new Sequence(seed, 100 + fibre);
   const u = numbers.uniform();
   const h = 8.5 + 4.3 * Math.sqrt(numbers.uniform());
   const template = numbers.below(templates);
   const velocityKmS = 60 * numbers.normal();
-  if (FPI_FIBRE_IDS[tele].includes(300 - fibre)) return { kind: 'fpi' };
+  if (isFpi(tele, fibre)) return { kind: 'fpi' };
   // 35 sky and 15 telluric fibres of 300, as on a plate
   if (u < 35 / 300) return { kind: 'sky' };
   if (u < 50 / 300) return { kind: 'hot', h: Math.min(h, 10.5) };
   return { kind: 'star', h, template, velocityKmS };
 }
 
-/**
- * The scene of an exposure. The fibres' targets and throughputs come from the seed alone, so the three chips of an
- * exposure see the same sky.
- */
-export function makeScene(tele: Telescope, chip: Chip, type: ExposureType, rows: number, seed: Seed): Scene {
+const isFpi = (tele: Telescope, fibre: number): boolean => FPI_FIBRE_IDS[tele].includes(300 - fibre);
+
+/** `count` fibres, each with the one after it free of FPI and of the others; the lowest are left alone. */
+function drawFibres(numbers: Sequence, tele: Telescope, count: number): number[] {
+  const drawn: number[] = [];
+  while (drawn.length < count) {
+    const fibre = LOWEST_BROKEN + numbers.below(FIBRES - LOWEST_BROKEN - 1);
+    const near = drawn.some((other) => Math.abs(other - fibre) < 3);
+    if (!near && !isFpi(tele, fibre) && !isFpi(tele, fibre + 1)) drawn.push(fibre);
+  }
+  return drawn;
+}
+
+/** What each fibre looks at. It follows from the exposure alone, so the three chips see the same sky. */
+function targetsOf({ tele, type, pairs, effects }: ScenePlan, seed: Seed, templates: number): Target[] {
+  if (type === 'sky') return Array.from({ length: FIBRES }, () => ({ kind: 'sky' }) as const);
+  if (type !== 'object') return Array.from({ length: FIBRES }, () => ({ kind: 'lamp' }) as const);
+  const targets = Array.from({ length: FIBRES }, (_, fibre) => chooseTarget(seed, tele, fibre, templates));
+  const drawn = effects.neighbours ? drawFibres(new Sequence(seed, STREAM.neighbours), tele, PAIRS) : [];
+  for (const fibre of pairs ?? drawn) {
+    targets[fibre] = { kind: 'hot', h: PAIR_BRIGHT_H };
+    targets[fibre + 1] = { kind: 'hot', h: PAIR_FAINT_H };
+  }
+  return targets;
+}
+
+/** Part of the light that each fibre shows on a chip: the same in all exposures. */
+function throughputOf({ tele, chip, detectorSeed, effects, dead = [] }: ScenePlan): Float32Array {
+  // Of the fibres, which the three chips share.
+  const seed = deriveSeed(1, detectorSeed, TELE_NUMBER[tele], 0);
+  const numbers = new Sequence(seed, STREAM.throughput);
+  const own = new Sequence(deriveSeed(1, detectorSeed, TELE_NUMBER[tele], CHIP_NUMBER[chip]), STREAM.throughput);
+  const throughput = Float32Array.from({ length: FIBRES }, () => {
+    const shared = Math.min(Math.max(0.85 + 0.1 * numbers.normal(), 0.3), 1.1);
+    return shared * (1 + CHIP_SCATTER * own.normal());
+  });
+  if (effects.brokenFibres) {
+    const broken = drawFibres(new Sequence(seed, STREAM.broken), tele, BROKEN.length);
+    broken.forEach((fibre, i) => {
+      throughput[fibre] = BROKEN[i] as number;
+    });
+  }
+  for (const fibre of dead) throughput[fibre] = 0;
+  return throughput;
+}
+
+/** Adds to each fibre of a strip what it sees. */
+function addSpectra(flux: Float32Array, plan: ScenePlan, targets: readonly Target[], top: number): void {
+  const { tele, chip, type, light } = plan;
   const all = figures();
   const figure = all.detectors[`${tele}-${chip}`] as ChipFigures;
-  const flux = new Float32Array(FIBRES * COLUMNS);
-  const centre = new Float32Array(FIBRES * COLUMNS);
-  const low = new Float32Array(FIBRES);
-  const high = new Float32Array(FIBRES);
   for (let fibre = 0; fibre < FIBRES; fibre++) {
-    const numbers = new Sequence(seed, 100 + fibre);
-    const throughput = Math.min(Math.max(0.85 + 0.1 * numbers.normal(), 0.3), 1.1);
     const y0 = at(figure.traceCentre, fibre);
+    // Beyond a strip's rows nothing is seen of the fibre.
+    if (y0 > top) continue;
+    if (light !== undefined) {
+      for (let x = 0; x < COLUMNS; x++) flux[fibre * COLUMNS + x] = light(fibre, x);
+      continue;
+    }
     const slit = (y0 - 1023.5) / 1020;
     const offset = fibre * COLUMNS;
-    let least = y0;
-    let most = y0;
-    for (let x = 0; x < COLUMNS; x++) {
-      const t = (x - 1023) / 2048;
-      const y = 1023.5 + (y0 - 1023.5) * (1 + t * (figure.magnification[0] + t * figure.magnification[1]));
-      centre[offset + x] = y;
-      least = Math.min(least, y);
-      most = Math.max(most, y);
-    }
-    low[fibre] = Math.max(0, Math.floor(least - PROFILE_REACH - 1));
-    high[fibre] = most + PROFILE_REACH + 1;
-    // Beyond a strip's rows nothing is seen of the fibre.
-    if (least - PROFILE_REACH - 1 > rows) continue;
     const place: Place = { all, chip: figure, tele, shift: figure.slitCurvaturePx * slit * slit, offset };
     if (type === 'domeflat') addContinuum(flux, place, (wavelength) => DOME_FLAT * lampSlope(wavelength));
     if (type === 'quartzflat') addContinuum(flux, place, (wavelength) => QUARTZ_FLAT * lampSlope(wavelength));
     if (type === 'une') addList(flux, place, all.une, LAMP_SCALE.une, LAMP_BRIGHTEST);
     if (type === 'thar') addList(flux, place, all.thar, LAMP_SCALE.thar, LAMP_BRIGHTEST);
     if (type === 'fpi') addComb(flux, place, FPI_PEAK);
-    if (type === 'object') addTarget(flux, place, chooseTarget(numbers, tele, fibre, all.stars.length));
-    for (let x = 0; x < COLUMNS; x++) flux[offset + x] = at(flux, offset + x) * throughput;
+    if (type === 'twilight') addTwilight(flux, place);
+    if (type === 'object' || type === 'sky') addTarget(flux, place, targets[fibre] as Target);
   }
-  return { flux, centre, low, high, profile: profilesOf(figure) };
+}
+
+/**
+ * The scene of an exposure: the spectrum of each fibre, and where and how it falls on the chip. What the fibres look at follows
+ * from the seed and the exposure, what they and the chip are from the detector seed.
+ */
+export function makeScene(plan: ScenePlan): Scene {
+  const { tele, chip, mjd, exposure, rows, effects, brightness = 1 } = plan;
+  const figure = figures().detectors[`${tele}-${chip}`] as ChipFigures;
+  const seed = deriveSeed(3, plan.seed, TELE_NUMBER[tele], mjd, exposure);
+  const detectorSeed = deriveSeed(1, plan.detectorSeed, TELE_NUMBER[tele], CHIP_NUMBER[chip]);
+  const tables = tablesOf(figure, detectorSeed, effects);
+  const flexure = flexureOf(exposure, seed, effects);
+  const traces = traceGeometry(figure, tables, flexure, detectorSeed, effects, plan.shift ?? 0);
+  const flux = new Float32Array(FIBRES * COLUMNS);
+  const targets = targetsOf(plan, seed, figures().stars.length);
+  addSpectra(flux, plan, targets, rows + EDGE_PX);
+  const throughput = throughputOf(plan);
+  let total = 0;
+  for (let fibre = 0; fibre < FIBRES; fibre++) {
+    const factor = brightness * at(throughput, fibre);
+    let sum = 0;
+    for (let i = fibre * COLUMNS; i < (fibre + 1) * COLUMNS; i++) {
+      const light = at(flux, i) * factor;
+      flux[i] = light;
+      sum += light;
+    }
+    if (at(figure.traceCentre, fibre) < rows) total += sum;
+  }
+  const states = Array.from({ length: FIBRES }, (_, fibre): FibreState => {
+    const line = traces.centre.subarray(fibre * COLUMNS, (fibre + 1) * COLUMNS);
+    // The centre is smooth and monotonic in halves of a chip: its ends and middle hold its extremes to a pixel.
+    const ends = [at(line, 0), at(line, COLUMNS / 2), at(line, COLUMNS - 1)];
+    if (Math.min(...ends) < 0 || Math.max(...ends) > rows - 1) return 'off-chip';
+    const share = at(throughput, fibre);
+    return share === 0 ? 'broken' : share < LOW_THROUGHPUT ? 'low' : 'ok';
+  });
+  const scattered = effects.scatteredLight ? (SCATTERED_PART * total) / (rows * COLUMNS) : 0;
+  return { ...traces, flux, tables, flexure, throughput, states, targets, scattered };
+}
+
+/** Twilight is sunlight: the first star's spectrum, the same in all fibres. */
+function addTwilight(flux: Float32Array, place: Place): void {
+  const { gridWavelength: grid, telluric, stars } = place.all;
+  const sun = stars[0] as Float32Array;
+  addContinuum(
+    flux,
+    place,
+    (wavelength) => TWILIGHT * sample(grid, sun, wavelength) * sample(grid, telluric, wavelength),
+  );
 }
 
 function addTarget(flux: Float32Array, place: Place, target: Target): void {
   const { gridWavelength: grid, telluric } = place.all;
+  if (target.kind === 'lamp') return;
   if (target.kind === 'fpi') {
     addComb(flux, place, FPI_PEAK / 2);
     return;

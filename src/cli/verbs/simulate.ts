@@ -61,7 +61,11 @@ export function defineSimulate(program: Command, define: Define): void {
         .option('--chips <letters>', 'detectors, of a, b, c', 'abc')
         .option('--reads <n>', 'reads', wholeNumber('--reads', 1, 1000), 47)
         .option('--rows <n>', 'rows of the detector', wholeNumber('--rows', 16, 2048), 2048)
-        .option('--type <type>', 'object, dark, domeflat, quartzflat, internalflat, une, thar, fpi', 'object')
+        .option(
+          '--type <type>',
+          'object, sky, dark, domeflat, quartzflat, twilight, internalflat, une, thar, fpi',
+          'object',
+        )
         .option(
           '--level <e>',
           'light of an internalflat, electrons a read (default: 600)',
