@@ -2,7 +2,7 @@
 import { InputError } from '../core/errors.js';
 import { EXPOSURE_KINDS, type ExposureKind } from '../core/exposure.js';
 import { EXTRACTION_METHODS, type ExtractionMethod, FIBRE_STATES, type FibreState } from '../core/spectra.js';
-import type { AnyTypedArray, CardInput, FitsFile, FitsTable, HduInput } from '../fits/index.js';
+import type { CardInput, FitsFile, FitsImage, FitsTable, HduInput } from '../fits/index.js';
 import { histogramOf } from './measure.js';
 import { RATE_UNITS, type RateUnit } from './rates_image.js';
 
@@ -110,7 +110,7 @@ export function encodeSpectra(
   const { fibres, cols, map, model, covariance, crosstalk, chi2 } = spectra;
   const shape = [fibres, cols];
   const unit = FITS_UNIT[facts.unit];
-  const image = (name: string, data: AnyTypedArray, header: readonly CardInput[], planes = 1): HduInput => ({
+  const image = (name: string, data: FitsImage['data'], header: readonly CardInput[], planes = 1): HduInput => ({
     name,
     data,
     shape: planes === 1 ? shape : [planes, ...shape],
@@ -131,7 +131,11 @@ export function encodeSpectra(
     ...more,
   ];
   const hdus: HduInput[] = [
-    image('FLUX', spectra.flux, [rate, ...AXES, note('Light of each fibre in each column, [fibre][x]; NaN: no value.')]),
+    image('FLUX', spectra.flux, [
+      rate,
+      ...AXES,
+      note('Light of each fibre in each column, [fibre][x]; NaN: no value.'),
+    ]),
     image('ERR', spectra.error, [rate, ...AXES, note('Standard deviation of FLUX; NaN: no value.')]),
     image('DQ', spectra.dq, [...AXES, note('Bits are explained in the DQ_DEF table.')]),
     ...optional(covariance, (data) =>
@@ -241,7 +245,7 @@ export function readSpectraFacts(file: FitsFile): SpectraFacts {
 }
 
 /** Reads an image of that shape and type, its size checked first. */
-async function imageOf<T extends AnyTypedArray>(
+async function imageOf<T extends FitsImage['data']>(
   file: FitsFile,
   name: string,
   shape: readonly number[],
@@ -266,10 +270,10 @@ async function missingOf(file: FitsFile, name: string, data: Float32Array, low: 
   const all = { row: 0, rows: 1, x: 0, cols: data.length };
   const { below, above, missing } = await histogramOf(data, data.length, all, low, high);
   if (below + above === 0) return missing;
-  throw new InputError(
-    `expected ${name} from ${low} to ${high}; ${below + above} of ${data.length} values are not`,
-    { file: file.path, hdu: file.hdu(name).index },
-  );
+  throw new InputError(`expected ${name} from ${low} to ${high}; ${below + above} of ${data.length} values are not`, {
+    file: file.path,
+    hdu: file.hdu(name).index,
+  });
 }
 
 function numbers(file: FitsFile, table: FitsTable, name: string): ArrayLike<number> {
@@ -294,8 +298,7 @@ export function readFiberMap(file: FitsFile): SpectraFibre[] {
   const table = file.readTable('FIBERMAP');
   const fibres = whole(file, 'FIBRES', 1, MOST_FIBRES);
   const where = { file: file.path, hdu: file.hdu('FIBERMAP').index };
-  if (table.rows !== fibres)
-    throw new InputError(`expected ${fibres} rows in FIBERMAP, received ${table.rows}`, where);
+  if (table.rows !== fibres) throw new InputError(`expected ${fibres} rows in FIBERMAP, received ${table.rows}`, where);
   const [index, number, ra, dec, throughput, throughputError, bits, flux, chi2] = [
     'FIBER',
     'FIBERID',
