@@ -2,6 +2,7 @@
 """Makes apogee.json: the figures of the real instrument that the mock detector draws its scene from.
 
 usage: make.py DATA_DIR > apogee.json        (needs numpy, h5py and astropy; Debian: python3-h5py python3-astropy)
+       make.py DATA_DIR fibres > ../instruments/apogee_fibres.json
 
 Taken from, below DATA_DIR:
   apogee/calibration/traceCenterPositions_*.h5       y of 300 traces near the chip centre (ApogeeReduction.jl, MIT)
@@ -94,6 +95,7 @@ with fits.open(data + '/apogee/visits/dr16/apVisit-r13-5095-55844-128.fits') as 
     telluric = pack(np.interp(grid, wave, both), 250)
 
 detectors = {}
+positions = {}
 for tele, (trace_date, profile_date) in DATES.items():
     for chip, colour in CHIPS.items():
         with h5py.File(f'{calibration}traceCenterPositions_{tele}_{trace_date}_{colour}.h5') as f:
@@ -104,8 +106,8 @@ for tele, (trace_date, profile_date) in DATES.items():
             fibres = np.asarray(f['fiber_index'])
         coefficients = polynomials[tele, colour]
         tilt, curvature = optics(coefficients)
+        positions[f'{tele}-{chip}'] = [round(float(c), 3) for c in centres]
         detectors[f'{tele}-{chip}'] = {
-            'traceCentre': [round(float(c), 3) for c in centres],
             # highest power first, in the 1-based fibre index, which is clamped to profileFibres
             'profileHeights': heights,
             'profileFibres': [int(fibres.min()) + 1, int(fibres.max()) + 1],
@@ -113,6 +115,14 @@ for tele, (trace_date, profile_date) in DATES.items():
             'magnification': tilt,
             'slitCurvaturePx': curvature,
         }
+
+if sys.argv[2:] == ['fibres']:
+    about = ('Rows (0-based) of the 300 traces of each APOGEE detector near the middle column, ascending. '
+             'Made by data/simulate/make.py from traceCenterPositions_*.h5 (ApogeeReduction.jl, MIT).')
+    print(f'{{\n"about": {json.dumps(about)},\n"column": 1024,\n"positions": {{')
+    print(',\n'.join(f'"{name}": {json.dumps(rows, separators=(",", ":"))}' for name, rows in positions.items()))
+    print('}\n}')
+    sys.exit()
 
 oh = []
 for line in open(data + '/lines/rousselot_list_v2.0.dat'):

@@ -18,6 +18,8 @@ export interface Spectrograph {
   positions(detector: { readonly tele: string; readonly chip: string }): Float64Array;
   /** Column at which `positions` holds. */
   readonly column: number;
+  /** All detectors of the instrument: those a swapped file may come from. */
+  readonly detectors: readonly { readonly tele: string; readonly chip: string }[];
   /** Fibres after whose index there is a gap wider than usual: blocks of the slit head. */
   gaps(detector: { readonly tele: string; readonly chip: string }): readonly number[];
 }

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../core/addon.js';
+import { spectrograph } from '../instruments/apogee/fibres.js';
 import type { Chip, Telescope } from '../instruments/apogee/index.js';
 
 export type { Chip, Telescope };
@@ -14,7 +15,7 @@ export const CHIP_NUMBER = { a: 1, b: 2, c: 3 } as const;
 
 /** One chip at one telescope; 0-based pixels, vacuum Angstrom. */
 export interface ChipFigures {
-  /** y of the 300 traces at the chip centre. */
+  /** y of the 300 traces at the chip centre, as the instrument has them. */
   readonly traceCentre: readonly number[];
   /** Gauss-Hermite heights: for each order a polynomial in the 1-based fibre index, highest power first. */
   readonly profileHeights: readonly (readonly number[])[];
@@ -55,8 +56,15 @@ export function figures(): Figures {
   const { log10Start, log10Step, size, starScale, telluricScale } = raw.grid;
   // One power and then products would drift; each point is computed on its own.
   const gridWavelength = Float64Array.from({ length: size }, (_, j) => exp10(log10Start + log10Step * j));
+  const detectors = Object.fromEntries(
+    spectrograph.detectors.map(({ tele, chip }) => {
+      const name = `${tele}-${chip}`;
+      return [name, { ...raw.detectors[name], traceCentre: [...spectrograph.positions({ tele, chip })] }];
+    }),
+  );
   loaded = {
     ...raw,
+    detectors,
     stars: raw.stars.map((star: { flux: string }) => unpack(star.flux, starScale)),
     telluric: unpack(raw.telluric, telluricScale),
     gridWavelength,

@@ -8,6 +8,7 @@ import type { Identity, Instrument } from '../../core/product.js';
 export type Telescope = 'apo' | 'lco';
 export type Chip = 'a' | 'b' | 'c';
 
+import { spectrograph } from './fibres.js';
 import { NIGHT_RULES } from './night.js';
 import { CALIBRATION_RULES } from './rules.js';
 
@@ -42,6 +43,7 @@ export const apogee: Instrument = {
   readTimeSeconds: 10.647,
   calibrationRules: CALIBRATION_RULES,
   night: NIGHT_RULES,
+  spectrograph,
 
   defaults(identity) {
     const { tele, chip } = known(identity);

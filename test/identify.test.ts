@@ -1,0 +1,289 @@
+import { describe, expect, it } from 'vitest';
+import { DQ } from '../src/core/generated/dq.js';
+import { spectrograph } from '../src/instruments/apogee/fibres.js';
+import { type Detector, findFibres, type Identification, identifyFibres } from '../src/stages/trace/identify.js';
+import type { CollapsedRows, FlatImage } from '../src/stages/trace/peaks.js';
+
+const ROWS = 2048;
+/** Columns of the band, reads of an exposure, variance of a rate of no light [(electron/read)^2]. */
+const WIDTH = 201;
+const READS = 47;
+const DARK_VARIANCE = 0.2;
+/** Of a fibre in a quartz flat at the normal level of the lamp [electron/read]. */
+const LAMP = 1200;
+
+/** mulberry32: the same draws everywhere. */
+class Numbers {
+  private state: number;
+  constructor(seed: number) {
+    this.state = seed >>> 0;
+  }
+  uniform(low = 0, high = 1): number {
+    this.state = (this.state + 0x6d2b79f5) | 0;
+    let t = Math.imul(this.state ^ (this.state >>> 15), 1 | this.state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return low + ((high - low) * ((t ^ (t >>> 14)) >>> 0)) / 2 ** 32;
+  }
+  normal(): number {
+    return Math.sqrt(-2 * Math.log(1 - this.uniform())) * Math.cos(2 * Math.PI * this.uniform());
+  }
+  below(n: number): number {
+    return Math.floor(this.uniform(0, n));
+  }
+}
+
+/** Abramowitz and Stegun 7.1.26, to 1.5e-7. */
+function erf(x: number): number {
+  const t = 1 / (1 + 0.3275911 * Math.abs(x));
+  const series = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
+  return Math.sign(x) * (1 - series * Math.exp(-x * x));
+}
+
+interface Scene {
+  readonly detector: Detector;
+  readonly rows: Float64Array;
+  readonly light: Float64Array;
+  readonly sigma?: number;
+  readonly height?: number;
+}
+
+/** Light by row, without noise [electron/read]. */
+function paint({ rows, light, sigma = 0.9, height = ROWS }: Scene): Float64Array {
+  const profile = new Float64Array(height);
+  rows.forEach((y, i) => {
+    for (let row = Math.max(0, Math.floor(y - 8)); row <= Math.min(height - 1, y + 8); row++) {
+      const edge = (side: number) => erf((row + side - y) / sigma / Math.SQRT2);
+      profile[row]! += (light[i]! * (edge(0.5) - edge(-0.5))) / 2;
+    }
+  });
+  return profile;
+}
+
+/** What the kernel gives for it: the mean of a band, with the noise of light and reads. */
+function collapsed(scene: Scene, numbers: Numbers): CollapsedRows {
+  const profile = paint(scene);
+  const error = profile.map((light) => Math.sqrt((light / READS + DARK_VARIANCE) / WIDTH));
+  return {
+    profile: profile.map((light, row) => light + error[row]! * numbers.normal()),
+    error,
+    count: new Int32Array(profile.length).fill(WIDTH),
+    full: new Int32Array(profile.length),
+    width: WIDTH,
+  };
+}
+
+interface Change {
+  readonly shift?: number;
+  readonly scale?: number;
+  readonly level?: number;
+  readonly dead?: Iterable<number>;
+  readonly height?: number;
+}
+
+function scene(detector: Detector, change: Change = {}): Scene {
+  const { shift = 0, scale = 0, level = 1, dead = [], height = ROWS } = change;
+  const rows = spectrograph.positions(detector).map((row) => row + shift + scale * (row - 1023.5));
+  const light = new Float64Array(300).fill(LAMP * level);
+  for (const i of dead) light[i] = 0;
+  return { detector, rows, light, height };
+}
+
+const find = (of: Scene, prior?: Float64Array, detector = of.detector): Identification =>
+  identifyFibres(collapsed(of, new Numbers(1)), { spectrograph, detector, prior });
+const [apoA, apoB, apoC, , lcoB] = spectrograph.detectors as [Detector, Detector, Detector, Detector, Detector];
+/** Fibres that were given another's place, and those with another state than expected. */
+function compare(found: Identification, { rows, light }: Scene) {
+  const wrong = found.fibres.filter(({ y }, i) => Math.abs(y - rows[i]!) > 0.5).length;
+  const states = found.fibres.filter(({ state, y }, i) => {
+    const off = rows[i]! < 3 || rows[i]! > ROWS - 4;
+    // Within the error of its row a fibre at the edge is on either side of it.
+    const edge = Math.min(Math.abs(rows[i]! - 3), Math.abs(rows[i]! - (ROWS - 4))) < 0.1;
+    return state !== (off ? 'off-chip' : light[i]! === 0 ? 'broken' : 'ok') && !(edge && Math.abs(y - rows[i]!) < 0.1);
+  }).length;
+  return { wrong, states };
+}
+
+/** 20 dead fibres: anywhere, beside one another, on both sides of the gaps, or at both ends of the slit. */
+function deadFibres(numbers: Numbers, kind: number, detector: Detector): Set<number> {
+  const dead = new Set<number>();
+  const first = numbers.below(281);
+  if (kind === 1) for (let i = 0; i < 20; i++) dead.add(first + i);
+  if (kind === 2) for (const gap of spectrograph.gaps(detector).slice(0, 9)) dead.add(gap).add(gap + 1);
+  if (kind === 3) for (let i = 0; i < 10; i++) dead.add(i).add(299 - i);
+  while (dead.size < 20) dead.add(numbers.below(300));
+  return dead;
+}
+
+describe('identification of fibres', () => {
+  // 1,002 draws: dead fibres, shift up to 1.5 spacings, scale up to 5e-4, lamp at 3 % to 100 %, each fibre 0.03 px off its row
+  it.each(spectrograph.detectors)('tells all 300 fibres of $tele $chip in each of 167 random draws', (detector) => {
+    const failed: string[] = [];
+    let squares = 0;
+    let measured = 0;
+    for (let draw = 0; draw < 167; draw++) {
+      const numbers = new Numbers(6000 + draw * 6 + spectrograph.detectors.indexOf(detector));
+      const dead = deadFibres(numbers, draw % 4, detector);
+      const shift = numbers.uniform(-1.5, 1.5) * spectrograph.spacing;
+      const of = scene(detector, {
+        dead,
+        shift,
+        scale: numbers.uniform(-5e-4, 5e-4),
+        level: 0.03 ** numbers.uniform(),
+      });
+      of.rows.forEach((row, i) => {
+        of.rows[i] = row + 0.03 * numbers.normal();
+        of.light[i]! *= Math.max(0.3, 0.85 + 0.1 * numbers.normal());
+      });
+      const found = identifyFibres(collapsed({ ...of, sigma: numbers.uniform(0.8, 1) }, numbers), {
+        spectrograph,
+        detector,
+      });
+      const { wrong, states } = compare(found, of);
+      if (wrong + states > 0) failed.push(`draw ${draw}: ${wrong} fibres wrong, ${states} states`);
+      found.fibres.forEach(({ measured: is, y }, i) => {
+        if (!is) return;
+        squares += (y - of.rows[i]!) ** 2;
+        measured++;
+      });
+    }
+    expect(failed).toEqual([]);
+    expect(Math.sqrt(squares / measured)).toBeLessThan(0.005);
+  });
+
+  it('measures shift and scale, and tells a shift of half a spacing', () => {
+    const found = find(scene(apoB, { shift: 3.3, scale: 3e-4 }));
+    expect(found.shift).toBeCloseTo(3.3, 1);
+    expect(found.scale).toBeCloseTo(3e-4, 4);
+    expect(found.margin).toBeGreaterThan(100);
+    expect(found.warnings).toEqual([
+      expect.stringMatching(
+        /^the fibres lie 3\.3\d px from where metrology has them, 0\.50 of their spacing; the gaps/,
+      ),
+    ]);
+    expect(find(scene(apoB, { shift: 1 })).warnings).toEqual([]);
+  });
+
+  it('reports faint fibres as low, and two that run into one another as blended, with rows from their neighbours', () => {
+    const of = scene(apoA);
+    of.light[100] = 0.1 * LAMP;
+    of.light[101] = 0.015 * LAMP;
+    const honest = of.rows[200]!;
+    of.rows[200] = of.rows[201]! - 1.2;
+    const { fibres } = find(of);
+    const states = Object.fromEntries(fibres.flatMap(({ state }, i) => (state === 'ok' ? [] : [[i, state]])));
+    expect(states).toEqual({ 100: 'low', 101: 'broken', 200: 'blended', 201: 'blended' });
+    expect(fibres[100]!.y).toBeCloseTo(of.rows[100]!, 1);
+    expect(fibres[200]!.y).toBeCloseTo(honest, 1);
+    expect(fibres[200]!.measured).toBe(false);
+  });
+
+  it('tells fibres of rows that the band lost as confused, and light that is no fibre as extra', () => {
+    const of = scene(apoA, { dead: [50] });
+    const light = collapsed(of, new Numbers(1));
+    for (let row = Math.floor(of.rows[70]! - 3); row < of.rows[70]! + 3; row++) light.profile[row] = Number.NaN;
+    light.profile[Math.round(of.rows[50]! + 2)]! += 400;
+    const { fibres, extra, warnings } = identifyFibres(light, { spectrograph, detector: apoA });
+    expect([fibres[50]!.state, fibres[70]!.state, extra.length]).toEqual(['broken', 'blended', 1]);
+    expect(fibres[70]!.y).toBeCloseTo(of.rows[70]!, 1);
+    expect(warnings).toEqual([expect.stringMatching(/^[67] of 2048 rows have no usable pixel$/)]);
+  });
+
+  it('takes the rows of an earlier flat of this detector, and refuses those of another or a fibre off', () => {
+    const of = scene(apoB, { shift: 2, dead: [10, 11, 12] });
+    const moved = of.rows.map((row, i) => row + (i > 9 && i < 14 ? 0.4 : 0));
+    const now = { ...of, rows: moved };
+    const good = find(
+      now,
+      moved.map((row) => row - 0.2),
+    );
+    expect([good.from, good.warnings]).toEqual(['prior', []]);
+    // A row that metrology does not have
+    expect(good.fibres[11]!.y).toBeCloseTo(moved[11]!, 1);
+    const off = find(
+      now,
+      moved.map((row, i) => moved[i + 1] ?? row + 6.6),
+    );
+    expect([off.from, compare(off, of).wrong]).toEqual(['metrology', 0]);
+    expect(off.warnings).toEqual([
+      expect.stringMatching(/not used: they lie -6\.\d+ px from these fibres, more than half of a spacing/),
+    ]);
+    expect(find(now, spectrograph.positions(apoC)).warnings[0]).toContain('not used: their fibres lie otherwise');
+    expect(find(now, new Float64Array(3)).warnings[0]).toContain('expected 300 fibres, received 3');
+  });
+
+  it.each([
+    [apoB, apoC],
+    [apoC, apoB],
+    [apoA, apoB],
+    [apoB, lcoB],
+  ])('says which detector it is where $0 $1 were swapped', (claimed, real) => {
+    for (const shift of [0, 3]) {
+      expect(() => find(scene(real, { shift, level: 0.03 }), undefined, claimed)).toThrow(
+        new RegExp(
+          `^swapped detector: expected the fibres of ${claimed.tele} ${claimed.chip} .* those of ${real.tele} ${real.chip} do`,
+        ),
+      );
+    }
+  });
+
+  it('refuses a lamp that is off, nearly off or saturated, lost rows, and fibres that are nobody’s', () => {
+    expect(() => find(scene(apoA, { level: 0 }))).toThrow(/^no lamp|^too few fibres/);
+    expect(() => find(scene(apoA, { dead: Array.from({ length: 200 }, (_, i) => i) }))).toThrow(
+      'too few fibres: expected 150 of 300 at least, received 100',
+    );
+    const light = collapsed(scene(apoA), new Numbers(1));
+    const tell = (change: Partial<CollapsedRows>) => () =>
+      identifyFibres({ ...light, ...change }, { spectrograph, detector: apoA });
+    expect(tell({ full: light.full.map((_, row) => (row % 6 === 0 ? WIDTH : 0)) })).toThrow(
+      'saturated lamp: expected at most 102 rows that are saturated in most columns, received 342 of 2048',
+    );
+    expect(tell({ profile: light.profile.map((value, row) => (row % 3 === 0 ? Number.NaN : value)) })).toThrow(
+      '683 of 2048 rows have none',
+    );
+    const even = { ...scene(apoA), rows: Float64Array.from({ length: 300 }, (_, i) => 20 + 6.7 * i) };
+    expect(() => find(even)).toThrow('no other detector fits');
+  });
+
+  it('takes the nearest rows on a strip, unless that could be either neighbour', () => {
+    const strip = { height: 128 };
+    const found = find(scene(apoA, { ...strip, shift: 2 }));
+    expect(found.fibres.filter(({ measured }) => measured).length).toBe(16);
+    expect(found.fibres[3]!.y).toBeCloseTo(spectrograph.positions(apoA)[3]! + 2, 1);
+    expect(found.fibres[200]!.state).toBe('off-chip');
+    expect(() => find(scene(apoA, { ...strip, shift: 3.3 }))).toThrow('cannot be told apart');
+  });
+});
+
+describe('fibres of an image', () => {
+  const COLS = 512;
+  /** A flat with noise, bad columns, hot pixels and cosmic rays, over all columns of a narrow chip. */
+  function flat(of: Scene, numbers: Numbers): FlatImage {
+    const profile = paint(of);
+    const [image, ivar] = [new Float32Array(ROWS * COLS), new Float32Array(ROWS * COLS)];
+    const dq = new Uint32Array(ROWS * COLS);
+    for (let row = 0; row < ROWS; row++) {
+      const variance = profile[row]! / READS + DARK_VARIANCE;
+      for (let x = 0; x < COLS; x++) {
+        const i = row * COLS + x;
+        image[i] = profile[row]! + Math.sqrt(variance) * numbers.normal();
+        ivar[i] = 1 / variance;
+        if (x % 20 === 0) image[i] = 5000; // unmasked bad columns
+        if (x % 20 === 1) [image[i], dq[i]] = [Number.NaN, DQ.NO_DATA];
+        if (numbers.uniform() < 0.01) image[i] = 20_000 * numbers.uniform();
+      }
+    }
+    return { image, ivar, dq, rows: ROWS, cols: COLS };
+  }
+
+  it('are told at 3 % of the lamp with 20 dead fibres, bad columns and hot pixels', async () => {
+    const numbers = new Numbers(3);
+    const dead = deadFibres(numbers, 2, apoA);
+    const of = scene(apoA, { level: 0.03, shift: -3, dead });
+    const found = await findFibres(flat(of, numbers), {
+      spectrograph: { ...spectrograph, column: 256 },
+      detector: apoA,
+    });
+    expect(compare(found, of)).toEqual({ wrong: 0, states: 0 });
+    expect(found.rms).toBeLessThan(0.02);
+  });
+});
