@@ -18,7 +18,7 @@ import {
 import { CHIP_NUMBER, type Chip, TELE_NUMBER, type Telescope } from './figures.js';
 import { deriveSeed, exp, ln, type Seed, Sequence, seedParams } from './math.js';
 import { KNOTS_PER_LINE, OneOverF, OUTPUTS } from './noise.js';
-import { paintScene } from './paint.js';
+import { paintScattered, paintScene } from './paint.js';
 import { drawPattern, multiplyByPattern, type PatternLimits } from './pattern.js';
 import { type ExposureType, gradientAt, makeScene, type Scene } from './scene.js';
 
@@ -105,6 +105,8 @@ export class MockExposure {
   readonly rate: Float32Array;
   /** Pattern of the lamp, 1 on average; only in internal flats. */
   readonly illumination: Float32Array | undefined;
+  /** What the fibres show; not in darks and in flats of the detector itself. */
+  readonly scene: Scene | undefined;
   /** Rate of the release of trapped charge at the end of the earlier exposure [e-/read]. */
   readonly trapped: Float32Array | undefined;
   /** Changes of the linear counts in each read, of telegraph pixels [DN]. */
@@ -125,7 +127,7 @@ export class MockExposure {
     plan: ExposurePlan,
     seed: Seed,
     detector: Detector,
-    { rate, illumination }: Light,
+    { rate, illumination, scene }: Light,
     trapped: Float32Array | undefined,
     pedestal: Float32Array,
   ) {
@@ -133,6 +135,7 @@ export class MockExposure {
     this.detector = detector;
     this.rate = rate;
     this.illumination = illumination;
+    this.scene = scene;
     this.trapped = trapped;
     this.pedestal = pedestal;
     this.toggles = makeToggles(plan, detector, seed);
@@ -159,6 +162,16 @@ export class MockExposure {
     const trapped = await makeTrapped(plan, detector, detectorSeed);
     const pedestal = await makePedestal(detector, seed, effects, threads);
     return new MockExposure(plan, seed, detector, light, trapped, pedestal);
+  }
+
+  /** Scattered light in the science columns [rows][2048] e-/read, before the pixels' response; undefined without a scene. */
+  async background(): Promise<Float32Array | undefined> {
+    const { tele, chip, rows, threads, detectorSeed } = this.plan;
+    if (this.scene === undefined) return undefined;
+    const out = new Float32Array(rows * SCIENCE_COLUMNS);
+    const seed = deriveSeed(1, detectorSeed, TELE_NUMBER[tele], CHIP_NUMBER[chip]);
+    await paintScattered(this.scene, out, seed, { rows, stride: SCIENCE_COLUMNS, threads });
+    return out;
   }
 
   /** Runs the exposure from the reset and yields the reads that `wanted` accepts. One run at a time. */
@@ -262,6 +275,7 @@ interface Step {
 interface Light {
   readonly rate: Float32Array;
   readonly illumination: Float32Array | undefined;
+  readonly scene: Scene | undefined;
 }
 
 const exposureSeed = ({ tele, chip, seed, mjd, exposure }: ExposurePlan): Seed =>
@@ -303,7 +317,7 @@ async function makeLight(plan: ExposurePlan, detector: Detector, detectorSeed: S
     const shown = (light[index] as number) * (detector.response[index] as number);
     rate[index] = (rate[index] as number) + shown * scatter * numbers.normal();
   }
-  return { rate, illumination };
+  return { rate, illumination, scene };
 }
 
 /** What the exposure before left in the traps [e-/read]: the mean of its light, without the noise of its photons. */

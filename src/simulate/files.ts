@@ -24,6 +24,7 @@ import {
 } from './detector.js';
 import { BIAS_LEVEL, type ExposurePlan, type MockExposure, OUTPUT_OFFSET } from './exposure.js';
 import type { ExposureType } from './scene.js';
+import { profileOf } from './traces.js';
 
 const EXPOSURE_CADENCE_MS = 600_000;
 const MS_PER_DAY = 86_400_000;
@@ -226,9 +227,14 @@ const identityCards = ({
  *   BADPIX (1 hot, 2 dead, 4 small well, 8 noisy, 16 telegraph noise, 32 negative dark, 64 low, 128 high, 256 unstable
  *     response),
  *   JUMPS: READ is the first read that has the charge, BIAS: of each output in each read, TELEGRAPH: the difference of the
- *     levels of each such pixel and the mean time in them
+ *     levels of each such pixel and the mean time in them,
+ *   and where fibres show light, [300][2048], fibre 0 the lowest: FLUX_E [e-/read], the electrons of a fibre in a column before the
+ *     pixels' response, of the whole profile, on the chip or not; CENTRE [px] and WIDTH of the profile; PROFILE [300][9][481]; all in
+ *     the convention of src/core/spectra.ts; BACKGROUND_E [e-/read], the scattered light, [rows][2048], in RATE too;
+ *     FIBRES: what each looks at (H of a star), what part of the light it shows on this chip, and its state; the flexure in the
+ *     cards of CENTRE
  */
-export function* truthChunks(exposure: MockExposure): Generator<Uint8Array> {
+export async function* truthChunks(exposure: MockExposure): AsyncGenerator<Uint8Array> {
   const { plan, detector } = exposure;
   const { rows } = plan;
   const shape = [rows, SCIENCE_COLUMNS];
@@ -253,6 +259,7 @@ export function* truthChunks(exposure: MockExposure): Generator<Uint8Array> {
   yield* image('PEDESTAL', 'DN', science(exposure.pedestal, rows));
   yield* image('RESPONSE', '', science(detector.response, rows));
   if (exposure.illumination !== undefined) yield* image('ILLUMINATION', '', science(exposure.illumination, rows));
+  yield* await sceneChunks(exposure);
   yield* image('PERSISTENCE', '1/read', science(detector.trap, rows));
   yield* image('BADPIX', '', science(detector.bad, rows));
   const { jumps, levels } = exposure;
@@ -302,6 +309,47 @@ export function* truthChunks(exposure: MockExposure): Generator<Uint8Array> {
     },
   ];
   for (const hdu of hdus) yield* encodeHdu(hdu, false);
+}
+
+/** What the fibres show; nothing of exposures without them. */
+async function sceneChunks(exposure: MockExposure): Promise<Uint8Array[]> {
+  const { scene, plan } = exposure;
+  const background = await exposure.background();
+  if (scene === undefined || background === undefined) return [];
+  const { flux, centre, width, flexure, targets, throughput, states } = scene;
+  const { cumulative, fibres, nodes, samples } = profileOf(scene.tables);
+  const numbers = Int32Array.from({ length: fibres }, (_, fibre) => fibre);
+  const cards: CardInput[] = [
+    ['SHIFT', flexure.shift, '[px] flexure: shift of all traces'],
+    ['SCALE', flexure.scale, 'flexure: scale about the middle row, less 1'],
+    ['TILT', flexure.tilt, '[px] flexure: at the last column, against the middle'],
+    ['WIDTHFAC', flexure.width, 'factor of all widths'],
+  ];
+  const image = (name: string, unit: string, data: Float32Array, shape: number[], header: CardInput[] = []) =>
+    encodeHdu({ name, data, shape, header: [['BUNIT', unit, 'unit of the pixels'], ...header] }, false);
+  const map = [fibres, SCIENCE_COLUMNS];
+  return [
+    ...image('FLUX_E', 'electron/read', flux, map),
+    ...image('CENTRE', 'pixel', centre, map, cards),
+    ...image('WIDTH', '', width, map),
+    ...image('PROFILE', '', cumulative, [fibres, nodes, samples]),
+    ...image('BACKGROUND_E', 'electron/read', background, [plan.rows, SCIENCE_COLUMNS]),
+    ...encodeHdu(
+      {
+        kind: 'table',
+        name: 'FIBRES',
+        columns: [
+          { name: 'FIBER', values: numbers },
+          { name: 'FIBERID', values: numbers.map((fibre) => fibres - fibre) },
+          { name: 'TARGET', values: targets.map(({ kind }) => kind) },
+          { name: 'HMAG', unit: 'mag', values: Float32Array.from(targets, (one) => ('h' in one ? one.h : Number.NaN)) },
+          { name: 'THROUGHPUT', values: throughput },
+          { name: 'STATE', values: [...states] },
+        ],
+      },
+      false,
+    ),
+  ];
 }
 
 /** Bits of data/dq.json for those of BADPIX, in calibrations of the dark and of the flat. */

@@ -17,6 +17,7 @@ import {
   BAD_UNSTABLE,
   type Effects,
   MockExposure,
+  mockSpectra,
   NO_EFFECTS,
   planExposure,
   type SimulateOptions,
@@ -625,12 +626,33 @@ describe('files', () => {
       'PERSISTENCE',
       'BADPIX',
     ];
-    for (const name of [...images, 'JUMPS', 'BIAS', 'TELEGRAPH']) expect(names).toContain(name);
+    for (const name of [...images, 'JUMPS', 'BIAS', 'TELEGRAPH', 'FIBRES']) expect(names).toContain(name);
     const map = (from: typeof file, name: string) => {
       const hdu = from.hdus.find((h) => h.name === name);
       return from.readImage(hdu as NonNullable<typeof hdu>).data as Float32Array;
     };
     expect(file.hdus.find((hdu) => hdu.name === 'JUMPS')?.header.get('NAXIS2')).toBe(jumps);
+    const made = await mockSpectra({ ...base, type: 'object', mjd: base.mjd, noise: false });
+    for (const [name, data] of [
+      ['FLUX_E', made.truth.electrons],
+      ['CENTRE', made.truth.centre],
+      ['WIDTH', made.truth.width],
+      ['PROFILE', made.truth.profile.cumulative],
+    ] as const) {
+      expect(Buffer.compare(Buffer.from(map(file, name).buffer), Buffer.from(data.buffer)), name).toBe(0);
+    }
+    const shown = map(file, 'RATE_E');
+    const [light, leak, through] = [made.truth.exact, map(file, 'DARK_E'), map(file, 'RESPONSE')];
+    const marked = map(file, 'BADPIX') as unknown as Uint16Array;
+    for (let row = 4; row < 60; row += 7) {
+      for (let x = 4; x < 2044; x += 31) {
+        const i = row * 2048 + x;
+        if (marked[i] !== 0) continue;
+        const expected = (light[i] as number) * made.gain * (through[i] as number) + (leak[i] as number);
+        expect(Math.abs((shown[i] as number) - expected)).toBeLessThan(1e-5 * Math.max(1, expected));
+      }
+    }
+    expect(file.readTable('FIBRES').column('TARGET').values).toHaveLength(300);
     expect(calibrations).toContain('calib/gain-apo-a.fits');
     const gain = openFits(join(output, 'calib/gain-apo-a.fits'));
     expect(gain.hdu(0).header.get('CALKIND')).toBe('gain');
