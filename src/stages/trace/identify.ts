@@ -13,6 +13,7 @@ import {
   bent,
   CAP,
   type Expected,
+  MANY,
   medianOf,
   PLAIN,
   STABLE,
@@ -80,8 +81,6 @@ const LEAST_SWAP = 7e-4;
 const USUAL_SCALE = 5e-4;
 /** A shift by more of a spacing is told [spacings]. */
 const NEAR_HALF = 0.4;
-/** Fibres of a whole chip; on a strip with fewer the nearest row decides where the gaps do not. */
-const MANY = 100;
 /** A lamp with fewer fibres than this part shows nothing that could be trusted. */
 const LEAST_FIBRES = 0.5;
 
@@ -294,19 +293,13 @@ function describe(
   };
   const fibres = [...rows].map((row, i): FoundFibre => {
     const peak = taken[i] === true ? peakOf(i) : undefined;
-    const predicted = bent(one.bend, row) + local(i);
-    const y = peak?.y ?? predicted;
-    const none = { y: predicted, yError: Number.NaN, measured: false, flux: 0, sigma: Number.NaN };
+    const alone = peak !== undefined && crowded[at(one.peak, i)] !== true;
+    const y = alone ? peak.y : bent(one.bend, row) + local(i);
+    const none = { y, yError: Number.NaN, measured: false, flux: 0, sigma: Number.NaN };
     if (y < WHOLE || y > height - 1 - WHOLE) return { ...none, state: 'off-chip' };
-    if (peak !== undefined && crowded[at(one.peak, i)] !== true) {
-      return {
-        y,
-        yError: peak.yError,
-        measured: true,
-        flux: peak.flux,
-        sigma: peak.sigma,
-        state: peak.flux < LOW_THROUGHPUT * flux ? 'low' : 'ok',
-      };
+    if (alone) {
+      const { yError, flux: light, sigma } = peak;
+      return { y, yError, measured: true, flux: light, sigma, state: light < LOW_THROUGHPUT * flux ? 'low' : 'ok' };
     }
     const confused =
       peak !== undefined ||

@@ -11,10 +11,14 @@ const COARSE = 0.8;
 /** Fibres stay within this of their rows (differences between chips and years) [px]; beyond CAP times that they count no more. */
 export const STABLE = 0.1;
 export const CAP = 3;
+/** Of a fit with weights that follow it. */
+const ROUNDS = 4;
 /** Peaks up to this part of a spacing from their expected row are taken [spacings]. */
 const TAKEN = 0.35;
 /** A peak farther off than this must look like a fibre, in light and width [px]. */
 export const PLAIN = 1;
+/** Fibres of a whole chip; of fewer, on a strip, the nearest row decides where the gaps do not. */
+export const MANY = 100;
 /** A fibre nearer to the edge is not whole [px]: half of a spacing. */
 export const WHOLE = 3;
 
@@ -51,27 +55,31 @@ export function bent({ terms, middle, half }: Bend, row: number): number {
   return row + terms[0] + u * (terms[1] + u * terms[2]);
 }
 
-/** Weighted least squares of `order` terms; what is not fitted is 0. */
+/** Weighted least squares of up to three terms (Cramer's rule on the moments); what is not fitted is 0. */
 function fitTerms(u: readonly number[], values: readonly number[], weights: readonly number[], order: number) {
-  const rows = Array.from({ length: order }, () => new Float64Array(order + 1));
-  u.forEach((t, i) => {
-    let left = at(weights, i);
-    for (const row of rows) {
-      let both = left;
-      for (let b = 0; b < order; b++, both *= t) row[b] = at(row, b) + both;
-      row[order] = at(row, order) + left * at(values, i);
-      left *= t;
-    }
-  });
-  rows.forEach((pivot, a) => {
-    for (const row of rows) {
-      if (row === pivot) continue;
-      const factor = at(row, a) / at(pivot, a);
-      for (let b = a; b <= order; b++) row[b] = at(row, b) - factor * at(pivot, b);
-    }
-  });
-  const term = (a: number) => at(rows[a] ?? [0, 0, 0, 0], order) / at(rows[a] ?? [1, 1, 1, 1], a);
-  return [term(0), order > 1 ? term(1) : 0, order > 2 ? term(2) : 0] as const;
+  let [w, t1, t2, t3, t4, v0, v1, v2] = [0, 0, 0, 0, 0, 0, 0, 0];
+  for (let i = 0; i < u.length; i++) {
+    const [t, weight, value] = [at(u, i), at(weights, i), at(values, i)];
+    w += weight;
+    t1 += weight * t;
+    t2 += weight * t * t;
+    t3 += weight * t ** 3;
+    t4 += weight * t ** 4;
+    v0 += weight * value;
+    v1 += weight * t * value;
+    v2 += weight * t * t * value;
+  }
+  if (order === 1) return [v0 / w, 0, 0] as const;
+  if (order === 2)
+    return [(v0 * t2 - v1 * t1) / (w * t2 - t1 * t1), (w * v1 - t1 * v0) / (w * t2 - t1 * t1), 0] as const;
+  const volume = (a: number, b: number, c: number, d: number, e: number, f: number, g: number, h: number, i: number) =>
+    a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g);
+  const all = volume(w, t1, t2, t1, t2, t3, t2, t3, t4);
+  return [
+    volume(v0, t1, t2, v1, t2, t3, v2, t3, t4) / all,
+    volume(w, v0, t2, t1, v1, t3, t2, v2, t4) / all,
+    volume(w, t1, v0, t1, t2, v1, t2, t3, v2) / all,
+  ] as const;
 }
 
 /** One assignment of peaks to fibres. */
@@ -117,7 +125,7 @@ function settle(peaks: readonly Peak[], expected: Expected, shift: number, stret
   const [middle, half] = [(height - 1) / 2, height / 2];
   let bend: Bend = { terms: [shift, stretch, 0], middle, half };
   const reach = TAKEN * spacing;
-  for (let round = 0; round < 6; round++) {
+  for (let round = 0; round < ROUNDS; round++) {
     const peak = assign(peaks, expected, bend, reach);
     const used = [...peak.keys()].filter((i) => at(peak, i) >= 0);
     const u = used.map((i) => (at(rows, i) - middle) / half);
@@ -155,7 +163,7 @@ function settle(peaks: readonly Peak[], expected: Expected, shift: number, stret
   return { bend, peak, residual, cost, rms: close > 0 ? Math.sqrt(squares / close) : Number.NaN };
 }
 
-/** How well rows at a shift and a stretch meet peaks: the sum over all of them of the squared distance, capped at 1. */
+/** How well rows at a shift and a stretch meet peaks: +1 for each that meets none, -1 for each that meets one, more where it is less near. */
 function coarseCosts(
   peaks: readonly Peak[],
   expected: Expected,
@@ -174,12 +182,14 @@ function coarseCosts(
     }
   }
   const out: { shift: number; stretch: number; cost: number }[] = [];
+  // Of a whole chip every third fibre is enough to begin with; on a strip all of them.
+  const every = peaks.length >= MANY ? 3 : 1;
   const steps = Math.ceil(reach / SHIFT_STEP);
   for (const stretch of STRETCHES) {
     for (let step = -steps; step <= steps; step++) {
       const shift = step * SHIFT_STEP;
-      let total = peaks.length;
-      for (let i = 0; i < rows.length; i++) {
+      let total = 0;
+      for (let i = 0; i < rows.length; i += every) {
         const row = at(rows, i);
         const y = row + shift + (stretch * (row - middle)) / half;
         if (y < 0 || y > height - 1) continue;
