@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { DQ } from '../src/core/generated/dq.js';
 import { spectrograph } from '../src/instruments/apogee/fibres.js';
-import { type Detector, findFibres, type Identification, identifyFibres } from '../src/stages/trace/identify.js';
-import type { CollapsedRows, FlatImage } from '../src/stages/trace/peaks.js';
+import { type Detector, type Identification, identifyFibres } from '../src/stages/trace/identify.js';
+import type { CollapsedRows } from '../src/stages/trace/peaks.js';
 
 const ROWS = 2048;
 /** Columns of the band, reads of an exposure, variance of a rate of no light [(electron/read)^2]. */
@@ -251,39 +250,5 @@ describe('identification of fibres', () => {
     expect(found.fibres[3]!.y).toBeCloseTo(spectrograph.positions(apoA)[3]! + 2, 1);
     expect(found.fibres[200]!.state).toBe('off-chip');
     expect(() => find(scene(apoA, { ...strip, shift: 3.3 }))).toThrow('cannot be told apart');
-  });
-});
-
-describe('fibres of an image', () => {
-  const COLS = 512;
-  /** A flat with noise, bad columns, hot pixels and cosmic rays, over all columns of a narrow chip. */
-  function flat(of: Scene, numbers: Numbers): FlatImage {
-    const profile = paint(of);
-    const [image, ivar] = [new Float32Array(ROWS * COLS), new Float32Array(ROWS * COLS)];
-    const dq = new Uint32Array(ROWS * COLS);
-    for (let row = 0; row < ROWS; row++) {
-      const variance = profile[row]! / READS + DARK_VARIANCE;
-      for (let x = 0; x < COLS; x++) {
-        const i = row * COLS + x;
-        image[i] = profile[row]! + Math.sqrt(variance) * numbers.normal();
-        ivar[i] = 1 / variance;
-        if (x % 20 === 0) image[i] = 5000; // unmasked bad columns
-        if (x % 20 === 1) [image[i], dq[i]] = [Number.NaN, DQ.NO_DATA];
-        if (numbers.uniform() < 0.01) image[i] = 20_000 * numbers.uniform();
-      }
-    }
-    return { image, ivar, dq, rows: ROWS, cols: COLS };
-  }
-
-  it('are told at 3 % of the lamp with 20 dead fibres, bad columns and hot pixels', async () => {
-    const numbers = new Numbers(3);
-    const dead = deadFibres(numbers, 2, apoA);
-    const of = scene(apoA, { level: 0.03, shift: -3, dead });
-    const found = await findFibres(flat(of, numbers), {
-      spectrograph: { ...spectrograph, column: 256 },
-      detector: apoA,
-    });
-    expect(compare(found, of)).toEqual({ wrong: 0, states: 0 });
-    expect(found.rms).toBeLessThan(0.02);
   });
 });

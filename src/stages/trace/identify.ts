@@ -118,7 +118,9 @@ export function identifyFibres(collapsed: CollapsedRows, options: IdentifyOption
   if (peaks.length === 0) fail(`no lamp: expected the light of ${whole} fibres, no row is brighter than its noise`);
   if (peaks.length < least) fail(`too few fibres: expected ${least} of ${whole} at least, received ${peaks.length}`);
   const warnings: string[] = [];
-  if (lost > 0) warnings.push(`${lost} of ${height} rows have no usable pixel`);
+  // The border is never usable.
+  const inner = usable.slice(usable.indexOf(true), usable.lastIndexOf(true)).filter((one) => !one).length;
+  if (inner > 0) warnings.push(`${inner} of ${height} rows have no usable pixel`);
 
   const many = whole >= MANY;
   const tried = assignments(peaks, expected, many ? REACH * expected.spacing : expected.spacing);

@@ -26,7 +26,7 @@ export interface CollapsedRows {
 }
 
 export interface Peak {
-  /** Row, to about 0.02 px; its error is that of the noise alone. */
+  /** Row, to 0.01 px for an even profile and 0.1 px for a skew one; its error is that of the noise alone. */
   readonly y: number;
   readonly yError: number;
   /** Above the lowest level nearby, in the smoothed profile [image units]. */
