@@ -311,6 +311,12 @@ export async function* truthChunks(exposure: MockExposure): AsyncGenerator<Uint8
   for (const hdu of hdus) yield* encodeHdu(hdu, false);
 }
 
+/** Of the truth, what fibres show alone: HDUs as in `truthChunks`, without the maps of the detector. */
+export async function* spectraTruthChunks(exposure: MockExposure): AsyncGenerator<Uint8Array> {
+  yield* encodeHdu({ header: identityCards(exposure.plan) }, true);
+  yield* await sceneChunks(exposure);
+}
+
 /** What the fibres show; nothing of exposures without them. */
 async function sceneChunks(exposure: MockExposure): Promise<Uint8Array[]> {
   const { scene, plan } = exposure;

@@ -12,8 +12,16 @@ import { apogee } from '../instruments/apogee/index.js';
 import { type Chunks, openStore, type ProductRecord, productKey } from '../store/index.js';
 import { ALL_EFFECTS, BORDER, type Effects, FULL_ROWS } from './detector.js';
 import { type EarlierExposure, type ExposurePlan, MockExposure, type Pointing } from './exposure.js';
-import { apzChunks, CALIBRATION_KINDS, calibrationChunks, rawChunks, truthChunks } from './files.js';
+import {
+  apzChunks,
+  CALIBRATION_KINDS,
+  calibrationChunks,
+  rawChunks,
+  spectraTruthChunks,
+  truthChunks,
+} from './files.js';
 import { EXPOSURE_TYPES, type ExposureType, INTERNAL_FLAT } from './scene.js';
+import { SPECTRA_TYPES } from './spectra.js';
 
 export {
   ALL_EFFECTS,
@@ -90,8 +98,8 @@ export interface SimulateOptions {
   readonly output: string;
   /** Folder in it for the raw file and its truth, such as 'apo/60857'; default: none. */
   readonly folder?: string | undefined;
-  /** Also write truth-NAME.fits; default true. */
-  readonly truth?: boolean;
+  /** Also write truth-NAME.fits; default true. 'spectra': only what fibres show, and no file of exposures without any. */
+  readonly truth?: boolean | 'spectra';
   /** Also write calib/KIND-TELE-CHIP.fits; default true. */
   readonly calibrations?: boolean;
   readonly threads?: number;
@@ -224,6 +232,9 @@ export function planExposure(options: Omit<SimulateOptions, 'output'>): Exposure
   };
 }
 
+const hasSpectra = ({ type, effects }: ExposurePlan): boolean =>
+  effects.scene && SPECTRA_TYPES.some((one) => one === type);
+
 /** What an exposure becomes on disk: each file's name, its record, and how its bytes are made. */
 interface MockFile {
   readonly name: string;
@@ -246,15 +257,14 @@ function filesOf(plan: ExposurePlan, options: SimulateOptions): MockFiles {
   const raw = apogee.rawName(plan, format === 'apz' ? 'apz' : 'fits');
   const within = (name: string): string => (folder === undefined ? name : `${folder}/${name}`);
   const record = recordOf(plan, format);
+  const truthOf = (what: true | 'spectra'): MockFile => ({
+    name: within(`truth-${raw.replace(/\.[a-z]+$/, '')}.fits`),
+    record: { ...record, schema: what === true ? 'rampline-truth/2' : 'rampline-spectra-truth/1' },
+    chunks: what === true ? truthChunks : spectraTruthChunks,
+  });
   return {
     raw: { name: within(raw), record, chunks: format === 'apz' ? apzChunks : rawChunks },
-    truth: truth
-      ? {
-          name: within(`truth-${raw.replace(/\.[a-z]+$/, '')}.fits`),
-          record: { ...record, schema: 'rampline-truth/1' },
-          chunks: truthChunks,
-        }
-      : undefined,
+    truth: truth !== false && (truth === true || hasSpectra(plan)) ? truthOf(truth) : undefined,
     calibrations: calibrations
       ? CALIBRATION_KINDS.map((kind) => ({
           name: `calib/${kind}-${plan.tele}-${plan.chip}.fits`,

@@ -71,6 +71,7 @@ describe('the files of a night', () => {
   beforeAll(async () => {
     made = await simulateNight({ ...small, output: raw, threads: 2 });
   }, 60_000);
+  const truthName = (tele: string) => `truth-${tele === 'apo' ? 'ap' : 'as'}R-a-52950019.fits`;
   const path = (tele: string, exposure: number) =>
     join(raw, tele, '60857', apogee.rawName({ tele, mjd: 60_857, chip: 'a', exposure }, 'apz'));
 
@@ -139,8 +140,11 @@ describe('the files of a night', () => {
 
   it('are the same for any number of threads, and alone as among the others', async () => {
     const output = join(directory, 'one');
-    const chosen = await simulateNight({ ...small, output, threads: 1, exposures: [6, 7, 19] });
+    const chosen = await simulateNight({ ...small, output, threads: 1, exposures: [6, 7, 19], truth: true });
     expect(chosen.files).toHaveLength(6);
+    // Flats of the detector show no fibres.
+    const truths = readdirSync(output, { recursive: true }).filter((name) => /truth-.*fits$/.test(String(name)));
+    expect(truths.sort()).toEqual(['apo', 'lco'].map((tele) => join(tele, '60857', truthName(tele))));
     expect(hashes(output, chosen.files)).toEqual(hashes(raw, chosen.files));
   });
 });

@@ -129,6 +129,8 @@ export interface NightOptions {
   readonly reads?: Partial<Readonly<Record<NightType, number>>> | undefined;
   /** Objects of each telescope, 0 to 120; default 8. */
   readonly objects?: number | undefined;
+  /** Write what fibres show beside each raw file: truth-NAME.fits of 12 MB or more. Default false. */
+  readonly truth?: boolean | undefined;
   /** Numbers of the exposures to simulate; default all. */
   readonly exposures?: readonly number[] | undefined;
   readonly seed?: number | undefined;
@@ -297,7 +299,7 @@ function exposureOptions(
   chip: Chip,
   { mjd, rows }: NightTruth,
   level: number,
-  { output, seed, detectorSeed, threads }: NightOptions,
+  { output, seed, detectorSeed, threads, truth = false }: NightOptions,
   calibrations: boolean,
 ): SimulateOptions {
   return {
@@ -317,7 +319,7 @@ function exposureOptions(
     ...(threads !== undefined && { threads }),
     output,
     folder: `${tele}/${mjd}`,
-    truth: false,
+    truth: truth && 'spectra',
     calibrations,
   };
 }

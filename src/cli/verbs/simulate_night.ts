@@ -19,6 +19,7 @@ interface NightFlags {
   readonly exposures?: readonly number[];
   readonly seed: number;
   readonly detectorSeed: number;
+  readonly truth: boolean;
 }
 
 export function defineSimulateNight(simulate: Command, define: Define): void {
@@ -63,6 +64,11 @@ export function defineSimulateNight(simulate: Command, define: Define): void {
           'of the detectors',
           wholeNumber('--detector-seed', 0, Number.MAX_SAFE_INTEGER),
           1,
+        )
+        .option(
+          '--truth',
+          'write truth-NAME.fits too: light, traces and profiles of all fibres, 12 MB and more a file',
+          false,
         ),
     async (_, options: GlobalOptions & NightFlags, session) => {
       if (options.output === undefined) throw new UsageError('expected a directory for the files: -o DIR');
@@ -88,6 +94,7 @@ export function defineSimulateNight(simulate: Command, define: Define): void {
         exposures,
         seed,
         detectorSeed,
+        truth: options.truth,
         threads: options.threads ?? availableParallelism(),
         onProgress: session.progress,
         signal: session.interrupt.signal,
