@@ -15,6 +15,7 @@ export interface NightFlags {
   readonly pin?: string;
   readonly build?: readonly string[];
   readonly bad?: readonly string[];
+  readonly fibers?: string;
   readonly set?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   readonly verify: boolean;
   readonly diagnostics?: boolean;
@@ -39,6 +40,7 @@ export function withNight(command: Command): Command {
       collectList,
     )
     .option('--bad <file>', 'list of bad exposures: tele mjd exposure [chip] reason; may be repeated', collectList)
+    .option('--fibers <file>', 'fibre maps: .fits, .csv, or .h5 of almanac; spectra then say what their fibres look at')
     .option('--set <name.param=value>', 'a parameter of a stage or kernel; may be repeated', collectParams)
     .option('--no-verify', 'do not verify the checksums of raw files')
     .option('--diagnostics', 'also write the images NJUMPS and LASTGOOD')
@@ -80,6 +82,7 @@ export function askedNight(words: readonly unknown[], options: GlobalOptions & N
       pin: options.pin,
       build: options.build,
       params: options.set ?? {},
+      fibers: options.fibers,
       verify: options.verify,
       diagnostics: options.diagnostics ?? false,
     },

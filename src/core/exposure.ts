@@ -72,6 +72,19 @@ export interface Exposure {
   readonly drop?: Drop | undefined;
 }
 
+/** What a fibre looks at in an exposure, as a fibre map says. */
+export interface FibreTarget {
+  /** The instrument's own number of the fibre. */
+  readonly fibre: number;
+  /** 'sci', 'sky', 'tel', ... */
+  readonly role: string;
+  /** Identifier in a catalogue; '' where there is none. */
+  readonly target: string;
+  /** [deg], NaN where nothing is known. */
+  readonly ra: number;
+  readonly dec: number;
+}
+
 /**
  * What the headers of an exposure say of it, and of it alone: what a stage of later products is told. All of it counts for the key
  * of its product, so nothing is here that speaks of paths or of the exposures around it.

@@ -4,8 +4,8 @@
  */
 import { dqTable, provenanceTable } from '../calib/provenance.js';
 import { RetriableError } from '../core/errors.js';
-import type { ExposureFacts } from '../core/exposure.js';
-import type { Instrument } from '../core/product.js';
+import type { ExposureFacts, FibreTarget } from '../core/exposure.js';
+import type { Instrument, ProvenanceEntry } from '../core/product.js';
 import { type CardInput, encodeFits, type FitsLimits, openFits } from '../fits/index.js';
 import type { JobIdentity, StageBody, StageContext, StageInputFile, StageResult } from '../stages/stage.js';
 import { hashFile, type ProductRecord, productKey, productState, type Source, type Store } from '../store/index.js';
@@ -20,6 +20,8 @@ export interface BodyRun {
   readonly identity: JobIdentity;
   readonly exposures: readonly ExposureFacts[];
   readonly inputs: readonly { readonly role: string; readonly path: string; readonly identity: JobIdentity }[];
+  /** What the fibres look at; undefined: nothing is known, or the stage does not ask. */
+  readonly fibres?: readonly FibreTarget[] | undefined;
   /** Why those are the inputs, for PROVENANCE. */
   readonly why: string;
   /** Chooses the calibrations; asked once the inputs are open. */
@@ -84,7 +86,7 @@ export async function runBody(run: BodyRun, store: Store): Promise<BodyMade> {
     }
     const inputs = opened.map((input): Source => inputSource(input, input.sha256, run.why));
     const { files, entries } = await run.choose();
-    const record = bodyRecord(stage, parameters, exposures, inputs, entries);
+    const record = bodyRecord(stage, parameters, exposures, inputs, entries, run.fibres);
     const key = productKey(record);
     if (!run.force && (await store.isDone(product, key))) return { status: 'skipped', key };
     const body = await run.load();
@@ -93,6 +95,7 @@ export async function runBody(run: BodyRun, store: Store): Promise<BodyMade> {
       identity,
       exposures,
       inputs: opened,
+      fibres: run.fibres,
       calibrations: files,
       parameters,
       threads,
@@ -102,7 +105,10 @@ export async function runBody(run: BodyRun, store: Store): Promise<BodyMade> {
     if (Atomics.load(control, 0) !== 0) throw new RetriableError('interrupted');
     const header = [...identityCards(run, record), ...result.cards, ...kernelCards(record)];
     const hasDq = result.hdus.some(({ name }) => name === 'DQ');
-    const provenance = provenanceTable([...inputs, ...entries]);
+    // A stage that chose among its inputs says so of each by its path.
+    const chosen = new Map(result.choices?.map(({ path, used, why }) => [path, { used, why }]));
+    const read = inputs.map((input, i): ProvenanceEntry => ({ ...input, ...chosen.get(opened[i]?.path ?? '') }));
+    const provenance = provenanceTable([...read, ...entries]);
     await store.writeProduct(
       product,
       encodeFits([{ header }, ...result.hdus, ...(hasDq ? [dqTable()] : []), provenance]),

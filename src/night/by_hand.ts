@@ -9,7 +9,7 @@ import type { JobIdentity, Scope, Stage, StageContext } from '../stages/stage.js
 import { openStore } from '../store/index.js';
 import { type BodyMade, runBody } from './body.js';
 import { exposureText } from './graph.js';
-import { NIGHT_INSTRUMENT } from './record.js';
+import { fibreTargets, NIGHT_INSTRUMENT } from './record.js';
 
 export interface HandFile {
   readonly role: string;
@@ -24,6 +24,8 @@ export interface HandRequest {
   readonly instrument?: Instrument | undefined;
   /** What the stage takes; the first one says of which exposure the product is. */
   readonly files: readonly HandFile[];
+  /** File of fibre maps. */
+  readonly fibers?: string | undefined;
   /** Beside the stage's defaults. */
   readonly parameters?: StageContext['parameters'] | undefined;
   /** What the body is told of the exposure; default: as the header of the first file says. */
@@ -130,14 +132,17 @@ export async function runStage(request: HandRequest): Promise<HandOutcome> {
   }
   const store = await openStore(output);
   const product = nameOf(stage.prefix, identity);
+  const exposures = request.exposures ?? withFile(first.path, limits, (file) => [exposureOfProduct(file, instrument)]);
+  const asked = stage.fibreMap === true && request.fibers !== undefined;
   const made = await runBody(
     {
       instrument,
       stage,
       load: stage.body,
       identity,
-      exposures: request.exposures ?? withFile(first.path, limits, (file) => [exposureOfProduct(file, instrument)]),
+      exposures,
       inputs,
+      fibres: asked ? await fibreTargets(request.fibers, exposures[0]) : undefined,
       why: 'named by hand',
       choose: () => Promise.resolve({ files: [], entries: [] }),
       parameters: { ...stage.parameters, ...request.parameters },

@@ -130,7 +130,8 @@ class Graph {
         drop ??= lost ?? (has === 0 ? `no exposure of the night is its ${role}` : undefined);
       } else {
         least[role] = input.least;
-        if (has < input.least)
+        if (has === 0 && lost === undefined && input.none !== undefined) drop ??= input.none;
+        else if (has < input.least)
           drop ??= `${has} of at least ${input.least} ${role}${lost === undefined ? '' : ` (${lost})`}`;
       }
     }

@@ -69,6 +69,8 @@ export interface NightOptions {
   readonly build: readonly string[];
   /** Parameters of stages and kernels, by name. */
   readonly params: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  /** File of fibre maps: what the fibres look at, by configuration or plate. */
+  readonly fibers?: string | undefined;
   readonly verify: boolean;
   readonly diagnostics: boolean;
 }

@@ -2,12 +2,14 @@
  * What a job would write, before it reads any pixel: names of products and records of their manifests, from which their keys
  * follow. The plan asks this to tell what is done; the task that does the job makes the same records from the same parts.
  */
-import { existsSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, statSync } from 'node:fs';
 import { basename, join, relative } from 'node:path';
+import { type FibreMap, fibreKey, readFibreMap } from '../almanac/index.js';
 import type { ChosenFile } from '../calib/load.js';
 import type { OnlyThese, ResolveOptions } from '../calib/registry.js';
 import { BugError } from '../core/errors.js';
-import type { Exposure, ExposureFacts } from '../core/exposure.js';
+import type { Exposure, ExposureFacts, FibreTarget } from '../core/exposure.js';
 import type { Identity, Instrument, ProvenanceEntry } from '../core/product.js';
 import { version } from '../core/version.js';
 import { kernelNamed } from '../engine/index.js';
@@ -138,6 +140,40 @@ function factParameters(exposures: readonly ExposureFacts[]): Record<string, Jso
   );
 }
 
+/** Fibre maps that were read, by file as it stood and configuration: a night asks for the same one of every chip. */
+const fibreMaps = new Map<string, Promise<FibreMap | undefined>>();
+const FIBRE_MAPS_KEPT = 8;
+
+/**
+ * What the fibres of an exposure look at.
+ * @returns undefined for what is no object, and where the file has no map of its configuration
+ * @throws InputError for a file that cannot be read
+ */
+export async function fibreTargets(
+  path: string,
+  exposure: ExposureFacts | undefined,
+): Promise<FibreTarget[] | undefined> {
+  if (exposure === undefined || exposure.kind !== 'object') return undefined;
+  const { tele, mjd } = exposure;
+  const key = fibreKey(exposure);
+  const { size = 0, mtimeMs = 0 } = statSync(path, { throwIfNoEntry: false }) ?? {};
+  const name = [path, size, mtimeMs, tele, mjd, key].join(' ');
+  const known = fibreMaps.get(name) ?? readFibreMap(path, { key, tele, mjd });
+  if (fibreMaps.size >= FIBRE_MAPS_KEPT) fibreMaps.clear();
+  fibreMaps.set(name, known);
+  const map = await known;
+  // Robots have fibres of two spectrographs.
+  return map?.fibres
+    .filter(({ fiberType }) => fiberType === '' || fiberType.toUpperCase() === NIGHT_INSTRUMENT.name.toUpperCase())
+    .map(({ fiberId, role, target, ra, dec }) => ({ fibre: fiberId, role, target, ra, dec }));
+}
+
+/** The same for a job whose stage asks. */
+export async function targetsFor(stage: NightStage, { job, options }: Asked): Promise<FibreTarget[] | undefined> {
+  if (stage.fibreMap !== true || options.fibers === undefined) return undefined;
+  return fibreTargets(options.fibers, factsOf(job.exposures)[0]);
+}
+
 /** The manifest's record of a later product: what decides its bytes. */
 export function bodyRecord(
   stage: Pick<NightStage, 'schema' | 'kernels'>,
@@ -145,13 +181,18 @@ export function bodyRecord(
   exposures: readonly ExposureFacts[],
   inputs: readonly Source[],
   entries: readonly ProvenanceEntry[],
+  fibres?: readonly FibreTarget[],
 ): ProductRecord {
   return {
     schema: stage.schema,
     software: `rampline ${version()}`,
     inputs,
     calibrations: entries.filter((entry): entry is Source => entry.sha256 !== '' && entry.used !== false),
-    parameters: { ...parameters, exposures: factParameters(exposures) },
+    parameters: {
+      ...parameters,
+      exposures: factParameters(exposures),
+      ...(fibres && { fibreMap: createHash('sha256').update(JSON.stringify(fibres)).digest('hex') }),
+    },
     kernels: Object.fromEntries(
       stage.kernels.map((name) => [name, `${kernelNamed(name).version}+${kernelNamed(name).hash}`]),
     ),
@@ -205,7 +246,8 @@ export async function productsOf(
       const inputs: Source[] = [];
       for (const input of readBy(task)) inputs.push(inputSource(input, await hash(input.path)));
       const facts = factsOf(task.job.exposures);
-      return [{ name, record: bodyRecord(stage, parametersOf(stage, task), facts, inputs, entries) }];
+      const fibres = await targetsFor(stage, task);
+      return [{ name, record: bodyRecord(stage, parametersOf(stage, task), facts, inputs, entries, fibres) }];
     }
   }
 }

@@ -2,7 +2,15 @@
 import { randomBytes } from 'node:crypto';
 import { availableParallelism, hostname } from 'node:os';
 import { join, resolve } from 'node:path';
-import { type Almanac, almanacName, mergeBadLists, readBadList, scanNight, writeAlmanac } from '../almanac/index.js';
+import {
+  type Almanac,
+  almanacName,
+  mergeBadLists,
+  readBadList,
+  scanNight,
+  withFibreMaps,
+  writeAlmanac,
+} from '../almanac/index.js';
 import { InputError, RetriableError } from '../core/errors.js';
 import type { Exposure } from '../core/exposure.js';
 import { processBirth } from '../core/process.js';
@@ -85,7 +93,8 @@ export function nightOptions(given: Partial<NightOptions> = {}): NightOptions {
   const said = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
   const options: NightOptions = { ...NIGHT_DEFAULTS, ...said };
   const build = options.build.includes(ALL) ? NIGHT_BUILD_WORDS : options.build;
-  return { ...options, build, calib: options.calib.map((directory) => resolve(directory)) };
+  const fibers = options.fibers === undefined ? undefined : resolve(options.fibers);
+  return { ...options, build, fibers, calib: options.calib.map((directory) => resolve(directory)) };
 }
 
 function aboutRun(
@@ -122,14 +131,15 @@ async function nightAlmanacs({
   tele,
   mjd,
   bad = [],
+  options,
   signal,
-}: Pick<NightRequest, 'raw' | 'tele' | 'mjd' | 'bad' | 'signal'>): Promise<Almanac[]> {
+}: Pick<NightRequest, 'raw' | 'tele' | 'mjd' | 'bad' | 'options' | 'signal'>): Promise<Almanac[]> {
   const lists = mergeBadLists(...bad.map((file) => readBadList(file)));
   const almanacs: Almanac[] = [];
   for (const one of tele) {
     const almanac = await scanNight(raw, { tele: one, mjd, instrument: NIGHT_INSTRUMENT, bad: lists, signal });
     if (almanac.exposures.length === 0) throw new InputError(`no raw file of ${one} ${mjd} is there`, { file: raw });
-    almanacs.push(almanac);
+    almanacs.push(options?.fibers === undefined ? almanac : await withFibreMaps(almanac, options.fibers));
   }
   return almanacs;
 }

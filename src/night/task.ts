@@ -23,6 +23,7 @@ import {
   parametersOf,
   rampTaskOf,
   readBy,
+  targetsFor,
   verdictOf,
 } from './record.js';
 import { type NightStage, nightStages } from './stages.js';
@@ -82,6 +83,7 @@ async function bodyJob(
       identity: task.job.identity,
       exposures: factsOf(task.job.exposures),
       inputs: readBy(task),
+      fibres: await targetsFor(stage, task),
       why: OF_THE_NIGHT,
       choose: () => chosenFor(stage, task),
       parameters: parametersOf(stage, task),

@@ -4,7 +4,7 @@
  * A stage sees open inputs and chosen calibrations and gives HDUs back; the runner of src/night alone touches the store.
  */
 import type { ChosenFile } from '../calib/load.js';
-import type { Exposure, ExposureFacts } from '../core/exposure.js';
+import type { Exposure, ExposureFacts, FibreTarget } from '../core/exposure.js';
 import type { Instrument } from '../core/product.js';
 import type { CardInput, FitsFile, FitsLimits, HduInput } from '../fits/index.js';
 
@@ -27,6 +27,8 @@ export interface StageInput {
   readonly of?: ((exposure: Exposure, night: readonly Exposure[]) => boolean) | undefined;
   /** How many must be whole, where several join: the rest may be dropped. Default: all. */
   readonly least?: number | undefined;
+  /** What a person is told where the night has none of them. */
+  readonly none?: string | undefined;
   /**
    * Not read, but asked: the primary header of that product says VERDICT ('ok', 'suspect' or 'drop') and REASON, and an
    * exposure with 'drop' is left out (where exposures join) or ends the job as dropped.
@@ -82,12 +84,21 @@ export interface StageContext {
   /** Of the job: one, or those that join; they count for the key. */
   readonly exposures: readonly ExposureFacts[];
   readonly inputs: readonly StageInputFile[];
+  /** What the fibres look at, where the stage asks (`fibreMap`) and a fibre map of the exposure is known. */
+  readonly fibres?: readonly FibreTarget[] | undefined;
   readonly calibrations: readonly ChosenFile[];
   readonly parameters: Readonly<Record<string, number | string | boolean>>;
   readonly threads: number;
   readonly limits: Partial<FitsLimits>;
   /** [cancel, progress] on shared memory, for native calls. */
   readonly control: Int32Array;
+}
+
+/** Whether an input was used, where a stage chooses among several, and why. */
+export interface InputChoice {
+  readonly path: string;
+  readonly used: boolean;
+  readonly why: string;
 }
 
 export interface StageResult {
@@ -100,6 +111,8 @@ export interface StageResult {
    * and a product without them is not done.
    */
   readonly beside?: readonly { readonly extension: string; readonly data: Uint8Array | string }[] | undefined;
+  /** For PROVENANCE, of inputs among which the stage chose; others were used. */
+  readonly choices?: readonly InputChoice[] | undefined;
   /** For tables and the page: a few numbers and words. */
   readonly summary: Readonly<Record<string, number | string>>;
   readonly warnings: readonly string[];
@@ -127,6 +140,8 @@ export interface Stage {
   readonly inputs: readonly StageInput[];
   /** Kinds of calibrations; the body is given what the registry chooses. */
   readonly calibrations?: { readonly required: readonly string[]; readonly optional: readonly string[] } | undefined;
+  /** Whether the body is told what the fibres of an object look at; that counts for the key, too. */
+  readonly fibreMap?: boolean | undefined;
   /** Kernels whose versions count for the key. */
   readonly kernels: readonly string[];
   /** Parameters with their defaults; they count for the key. */

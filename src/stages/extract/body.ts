@@ -1,0 +1,320 @@
+/** From a calibrated image to the spectra of its fibres: traces of a flat, moved to the exposure; scattered light; extraction. */
+import { BugError, RetriableError, UsageError } from '../../core/errors.js';
+import type { ExposureFacts } from '../../core/exposure.js';
+import { DQ } from '../../core/generated/dq.js';
+import type { Instrument } from '../../core/product.js';
+import { EXTRACTION_METHODS, type ExtractionMethod, type Traces, type Tweak } from '../../core/spectra.js';
+import { didYouMean } from '../../core/suggest.js';
+import { runKernel } from '../../engine/index.js';
+import type { CardInput, Header } from '../../fits/index.js';
+import { type Background, fitBackground, subtractBackground } from '../background.js';
+import { countBits, median, rowProfile } from '../measure.js';
+import { type RatesImage, readRates } from '../rates_image.js';
+import { encodeSpectra, type ModelTerm, type SpectraFibre } from '../spectra_product.js';
+import type { StageBody, StageContext } from '../stage.js';
+import { chooseTraces, type Throughput } from './choose.js';
+import { extractWith } from './methods.js';
+import { tweakTraces } from './tweak.js';
+
+/** What the stage may be told. */
+export interface ExtractParameters {
+  readonly method: ExtractionMethod;
+  /** Rows on each side of a trace in which its light is looked for. */
+  readonly reach: number;
+  /** Pixels this many standard deviations above the model of all fibres lose their weight; 0: none. */
+  readonly reject: number;
+  readonly background: boolean;
+  readonly tweak: boolean;
+}
+
+/** Part of a fibre's columns without a value of which a person is told. */
+const MANY_MISSING = 0.05;
+/** Throughput below which LOW_THROUGHPUT is set is the trace stage's; here of a fibre that its flat calls 'low'. */
+const OF_STATE = {
+  ok: 0,
+  low: DQ.LOW_THROUGHPUT,
+  broken: DQ.BROKEN_FIBRE | DQ.TRACE_INTERPOLATED,
+  blended: DQ.TRACE_INTERPOLATED,
+  'off-chip': DQ.OFF_CHIP,
+} as const;
+
+/** @throws UsageError for a method that there is not, or numbers that make no sense */
+export function checkParameters(given: StageContext['parameters']): ExtractParameters {
+  const { method, reach, reject, background, tweak } = given;
+  const known = EXTRACTION_METHODS.find((one) => one === method);
+  if (known === undefined) {
+    throw new UsageError(
+      `no extraction method "${method}"${didYouMean(String(method), EXTRACTION_METHODS) || `; there are ${EXTRACTION_METHODS.join(', ')}`}`,
+    );
+  }
+  const within = (name: string, value: unknown, low: number, high: number): number => {
+    if (typeof value === 'number' && value >= low && value <= high) return value;
+    throw new UsageError(`expected ${name} from ${low} to ${high}, received ${String(value)}`);
+  };
+  return {
+    method: known,
+    reach: within('reach', reach, 2, 16),
+    reject: within('reject', reject, 0, 1e6),
+    background: background === true,
+    tweak: tweak === true,
+  };
+}
+
+/**
+ * Variance by photons of a rate of 1, in the unit of the rates. The best slope of a ramp of n differences has rate / (gain n) of it in
+ * DN/read (the limit of much light; without light it is 1.2 of that).
+ */
+function photonVariance(
+  { unit, readSeconds }: RatesImage,
+  header: Header,
+  instrument: Instrument,
+  detector: { readonly tele: string; readonly chip: string },
+): number {
+  const differences = header.number('NREAD', 0) - 1;
+  if (!(differences >= 1)) return 0;
+  if (unit === 'electron/s') return readSeconds > 0 ? 1 / (readSeconds * differences) : 0;
+  return 1 / (instrument.defaults(detector).gainElectronsPerDn * differences);
+}
+
+/** When the light fell: what the header of the image says. */
+function timeCards(header: Header): CardInput[] {
+  const cards: CardInput[] = [];
+  for (const keyword of ['TIMESYS', 'DATE-BEG', 'MJD-BEG', 'MJD-MID', 'NREAD', 'READTIME'] as const) {
+    const card = header.cards.find((one) => one.keyword === keyword);
+    if (card !== undefined) cards.push([keyword, card.value, card.comment]);
+  }
+  return cards;
+}
+
+/** A card cannot hold NaN: it is left out. */
+const numberCard = (keyword: string, value: number, comment: string): CardInput[] =>
+  Number.isFinite(value) ? [[keyword, Number(value.toPrecision(7)), comment]] : [];
+
+/** Quality bits of whole fibres. */
+function bitsOf(traces: Traces, { values }: Throughput): Uint32Array {
+  return Uint32Array.from(traces.states, (state, i) => {
+    const unknown = Number.isFinite(values[i]) ? 0 : DQ.UNKNOWN_THROUGHPUT;
+    return (OF_STATE[state] | unknown) >>> 0;
+  });
+}
+
+/** Terms of the model for the table and the header. */
+function modelTerms(tweak: Tweak, background: Background | undefined, unit: string): ModelTerm[] {
+  const terms: ModelTerm[] = tweak.terms.map(({ i, j, value, error }) => ({
+    name: `TWEAK_${i}${j}`,
+    value,
+    error,
+    unit: 'pix',
+    text: `of P${i}(u) P${j}(v): rows that the traces moved by; u along x, v along y, -1 to 1`,
+  }));
+  terms.push({
+    name: 'WIDTH',
+    value: tweak.width,
+    error: tweak.widthError,
+    unit: '',
+    text: 'factor of the widths against the flat',
+  });
+  if (background !== undefined) {
+    const middle = (values: Float32Array) => median(values);
+    terms.push(
+      {
+        name: 'BACKGROUND',
+        value: middle(background.grid),
+        error: middle(background.gridError),
+        unit,
+        text: 'scattered light, median of a coarse grid over the chip, and its error',
+      },
+      {
+        name: 'BACKCHI2',
+        value: background.chi2,
+        error: Number.NaN,
+        unit: '',
+        text: 'chi2 of the scattered light for each degree of freedom',
+      },
+    );
+  }
+  return terms;
+}
+
+/**
+ * Extracts the spectra of one exposure of one chip.
+ * @throws InputError for inputs that are not what they must be, or without traces that can be used; UsageError for parameters
+ */
+export const extract: StageBody = async (context: StageContext) => {
+  const { instrument, identity, inputs, exposures, threads, control } = context;
+  const parameters = checkParameters(context.parameters);
+  const { method, reach, reject } = parameters;
+  const image = inputs.find(({ role }) => role === 'image');
+  const exposure = exposures[0] as ExposureFacts | undefined;
+  const { tele, mjd, chip, exposure: number } = identity;
+  if (image === undefined || exposure === undefined || chip === undefined || number === undefined) {
+    throw new BugError('expected the image of one exposure of one chip');
+  }
+  const timings: { name: string; seconds: number }[] = [];
+  const timed = async <T>(name: string, work: () => Promise<T>): Promise<T> => {
+    if (Atomics.load(control, 0) !== 0) throw new RetriableError('interrupted');
+    const began = performance.now();
+    const result = await work();
+    timings.push({ name, seconds: (performance.now() - began) / 1000 });
+    return result;
+  };
+
+  const rates = await timed('read', () => readRates(image.file, threads));
+  const { rows, cols, unit } = rates;
+  const flats = inputs.filter(({ role }) => role === 'traces');
+  const wanted = { tele, mjd, chip, exposure: number, rows, cols };
+  const choice = await timed('choose', () => chooseTraces(flats, wanted));
+  const { traces, facts: flat, findings } = choice.product;
+  const { fibres } = traces;
+
+  const { tweak, centre, width } = await timed('tweak', async () =>
+    parameters.tweak ? tweakTraces(traces, rates, { threads }) : { tweak: NOT_ASKED, ...traces },
+  );
+  const moved = { rows, cols, fibres, centre, width, profile: traces.profile };
+  const background = parameters.background
+    ? await timed('background', () => fitBackground({ ...moved, image: rates.image, ivar: rates.ivar }))
+    : undefined;
+  const light = background === undefined ? rates.image : await subtractBackground(rates.image, rows, cols, background);
+  const primary = image.file.hdu(0).header;
+  const photons = photonVariance(rates, primary, instrument, { tele, chip });
+  const extracted = await timed('extract', () =>
+    extractWith(
+      method,
+      { ...moved, image: light, ivar: rates.ivar, dq: rates.dq, traceDq: traces.dq },
+      { reach, reject, photonVariance: photons },
+    ),
+  );
+
+  const bits = bitsOf(traces, choice.throughput);
+  const error = new Float32Array(fibres * cols);
+  const spectra = (data: Float32Array | Uint32Array) => ({ data, planes: fibres, cols });
+  await runKernel('finish-spectra', {
+    flux: spectra(extracted.flux),
+    ivar: spectra(extracted.ivar),
+    error: spectra(error),
+    dq: spectra(extracted.dq),
+    traceDq: spectra(traces.dq),
+    bits: { data: bits, planes: fibres },
+  });
+
+  const all = { row: 0, rows: fibres, x: 0, cols };
+  const anything = { low: -1e30, high: 1e30 };
+  const flux = await rowProfile(extracted.flux, cols, all, anything);
+  // 0: no pixel had a weight.
+  const chi2 = extracted.chi2 && (await rowProfile(extracted.chi2, cols, all, { low: Number.MIN_VALUE, high: 1e30 }));
+  const counts = await countBits(extracted.dq, cols, all);
+  const count = (bit: number) => counts[31 - Math.clz32(bit)] ?? 0;
+  const whole = traces.states.map((state) => state === 'ok' || state === 'low');
+  const dof = chi2 === undefined ? Number.NaN : median(Array.from(chi2).filter((_, i) => whole[i]));
+  const missing = count(DQ.EXTRACTION_FAILED);
+  const outliers = count(DQ.MODEL_OUTLIER);
+
+  const targets = new Map(context.fibres?.map((target) => [target.fibre, target]));
+  const map = traces.states.map((state, i): SpectraFibre => {
+    const fibre = findings.number[i] ?? i;
+    const { role = 'unknown', target = '', ra = Number.NaN, dec = Number.NaN } = targets.get(fibre) ?? {};
+    return {
+      number: fibre,
+      type: role,
+      target,
+      ra,
+      dec,
+      state,
+      throughput: choice.throughput.values[i] ?? Number.NaN,
+      throughputError: choice.throughput.errors[i] ?? Number.NaN,
+      bits: bits[i] ?? 0,
+      flux: flux[i] ?? Number.NaN,
+      chi2: chi2?.[i] ?? Number.NaN,
+    };
+  });
+  const trace = new Float32Array(2 * fibres * cols);
+  trace.set(centre);
+  trace.set(width, fibres * cols);
+  const model: ModelTerm[] = [
+    ...modelTerms(tweak, background, unit),
+    {
+      name: 'CHI2DOF',
+      value: dof,
+      error: Number.NaN,
+      unit: '',
+      text: 'median over the fibres of their mean chi2 / dof',
+    },
+    {
+      name: 'OUTLIERS',
+      value: outliers,
+      error: Number.NaN,
+      unit: '',
+      text: 'columns of fibres with a pixel of less weight',
+    },
+    { name: 'PHOTVAR', value: photons, error: Number.NaN, unit, text: 'variance by photons of a rate of 1' },
+  ];
+  const { throughput } = choice;
+  const product = encodeSpectra(
+    {
+      facts: { tele, mjd, chip, exposure: number, kind: exposure.kind, method, unit, flat: flat.exposure, rows },
+      spectra: {
+        fibres,
+        cols,
+        flux: extracted.flux,
+        error,
+        dq: extracted.dq,
+        covariance: extracted.covariance,
+        crosstalk: extracted.crosstalk,
+        chi2: extracted.chi2,
+        trace,
+        map,
+        model,
+      },
+    },
+    [
+      ...timeCards(primary),
+      ['FLATKIND', flat.kind, 'kind of the flat'],
+      ['FLATWHY', choice.why, 'why this flat'],
+      ...(throughput.exposure === undefined
+        ? []
+        : [['THRUEXP', throughput.exposure, 'dome flat that gave the throughputs'] satisfies CardInput]),
+      ['TWEAK', parameters.tweak ? tweak.state : 'off', 'whether the traces were moved: ok, faint, refused, off'],
+      ['TWEAKWHY', tweak.reason, 'why, or how well'],
+      ...numberCard(
+        'TWSHIFT',
+        tweak.terms.find(({ i, j }) => i === 0 && j === 0)?.value ?? 0,
+        '[pix] mean shift of the traces',
+      ),
+      ['BACKGRND', background !== undefined, 'scattered light was subtracted'],
+      ['REACH', reach, '[pix] rows on each side of a trace that were used'],
+      ['REJECT', reject, '[sigma] limit for pixels above the model; 0: none'],
+      ...numberCard('CHI2DOF', dof, 'median over the fibres of mean chi2 / dof'),
+      ['NVALUE', fibres * cols - missing, 'values: columns of fibres with a flux'],
+      ['NOUTLIER', outliers, 'values with a pixel of less weight'],
+      ['NBROKEN', traces.states.filter((state) => state === 'broken').length, 'fibres without light in the flat'],
+    ],
+  );
+  const warnings = [...choice.warnings];
+  if (tweak.state === 'refused') warnings.push(`the traces were not moved: ${tweak.reason}`);
+  const expected = cols * whole.filter(Boolean).length;
+  const absent = cols * (fibres - whole.filter(Boolean).length);
+  const lost = (missing - absent) / Math.max(1, expected);
+  if (lost > MANY_MISSING) warnings.push(`${(100 * lost).toFixed(0)} % of the columns of whole fibres have no value`);
+  return {
+    ...product,
+    choices: choice.inputs,
+    summary: {
+      method,
+      flat: flat.exposure,
+      tweak: parameters.tweak ? tweak.state : 'off',
+      ...(Number.isFinite(dof) && { chi2: Number(dof.toFixed(3)) }),
+      outliers,
+      missing,
+    },
+    warnings,
+    timings,
+  };
+};
+
+const NOT_ASKED: Tweak & { readonly state: 'ok' | 'faint' | 'refused' } = {
+  terms: [],
+  width: 1,
+  widthError: Number.NaN,
+  state: 'faint',
+  reason: 'it was not asked for',
+};
