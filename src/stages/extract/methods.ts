@@ -38,15 +38,16 @@ export interface ExtractionInputs {
 export interface ExtractionOptions {
   /** Bits of pixels that have no weight; `BAD_PIXELS`. */
   readonly bad?: number;
-  /** Rows on each side of a trace that its light is looked for in: 'joint' and 'horne'; 2 to 16, 12 (the whole profile). */
+  /** Rows on each side of a trace that its light is looked for in: 'joint' and 'horne'; 2 to 16 (the whole profile, the default). */
   readonly reach?: number;
   /** 'joint' and 'horne': pixels this many standard deviations above the model of all fibres lose their weight; 0: none; 6. */
   readonly reject?: number;
   /** Error of the model as a part of the model, allowed for where pixels are rejected; 0.05. */
   readonly profileError?: number;
   /**
-   * Variance of a pixel by photons for a rate of 1 DN/read [DN/read]. Given, the weights are revised once by the model of all
-   * fibres, so that they do not follow the noise (Horne 1986, PASP 98, 609, step 5); 0: they are used as they are.
+   * Variance of a pixel by photons for a rate of 1 DN/read [DN/read]: about 1.2 / (gain x differences) of a ramp fit. Given, the
+   * weights are revised once by the model of all fibres, so that they do not follow the noise (Horne 1986, PASP 98, 609, step 5).
+   * For variances that were made from each pixel's own rate; 0, the default: weights are used as they are.
    */
   readonly photonVariance?: number;
 }

@@ -1,0 +1,165 @@
+// One column and one fibre after the other, over all rows.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "generated/dq.h"
+#include "generated/extract-horne.h"
+
+namespace rampline::extract_horne {
+namespace {
+
+struct Column {
+  std::vector<double> value, weight;  // of each row; weight 0 where it must not be used
+  std::vector<uint32_t> bits;
+  std::vector<std::vector<double>> light;  // [fibre][row]
+  std::vector<int> there;                  // whether a fibre has a place
+  std::vector<double> row;                 // that its centre lies in
+  std::vector<int> part;                   // whether its window leaves the chip
+};
+
+double Cumulative(const float* low, const float* high, double part, double z) {
+  const double at = std::clamp(z, 0.0, 480.0);
+  const int i = std::min(static_cast<int>(at), 479);
+  const double from = low[i] + part * (static_cast<double>(high[i]) - low[i]);
+  const double to = low[i + 1] + part * (static_cast<double>(high[i + 1]) - low[i + 1]);
+  return from + (to - from) * (at - i);
+}
+
+Column Read(const KernelCall& call, int64_t x) {
+  const Params& params = ParamsOf(call);
+  const auto image = call.ports[kImage].view<const float>(), ivar = call.ports[kImageIvar].view<const float>();
+  const auto dq = call.ports[kImageDq].view<const uint32_t>(), traceDq = call.ports[kTraceDq].view<const uint32_t>();
+  const auto centre = call.ports[kCentre].view<const float>(), width = call.ports[kWidth].view<const float>();
+  const auto profile = call.ports[kProfile].view<const float>();
+  Column c;
+  for (int64_t y = 0; y < image.planes; y++) {
+    const float d = image.at(y, 0)[x], w = ivar.at(y, 0)[x];
+    const bool use =
+        (dq.at(y, 0)[x] & static_cast<uint32_t>(params.bad)) == 0 && std::abs(d) < 1e9f && w > 1e-12f && w < 1e12f;
+    c.value.push_back(use ? d : 0);
+    c.weight.push_back(use ? w : 0);
+    c.bits.push_back(use ? dq.at(y, 0)[x] : 0);
+  }
+  const int64_t last = call.whole.cols - 1;
+  const double position = last > 0 ? static_cast<double>(call.origin.x + x) * 8 / static_cast<double>(last) : 0;
+  const int node = std::min(static_cast<int>(position), 7);
+  constexpr uint32_t kLeftOut = dq::kBrokenFibre | dq::kExtractionFailed | dq::kNoGoodPixels;
+  for (int64_t f = 0; f < centre.planes; f++) {
+    const double at = centre.at(f, 0)[x], wide = width.at(f, 0)[x];
+    const bool there = (traceDq.at(f, 0)[x] & kLeftOut) == 0 && std::abs(at) < 1e6 && wide >= 0.3f && wide <= 5.0f;
+    std::vector<double> light(c.value.size(), 0.0);
+    const double row = std::floor(static_cast<float>(at) + 0.5f);
+    const auto edge = [&](double y) {
+      return Cumulative(profile.at(f, node), profile.at(f, node + 1), position - node, 240 + 20 * (y - at) / wide);
+    };
+    for (size_t y = 0; y < light.size() && there; y++) {
+      const auto here = static_cast<double>(y);
+      if (std::abs(here - row) > params.reach) continue;
+      const double p = edge(here + 0.5) - edge(here - 0.5);
+      light[y] = std::abs(p) <= 1 ? p : 0;
+    }
+    c.light.push_back(light);
+    c.there.push_back(there);
+    c.row.push_back(row);
+    c.part.push_back(row < params.reach || row > static_cast<double>(light.size() - 1) - params.reach);
+  }
+  return c;
+}
+
+struct Solution {
+  std::vector<double> flux, own, seen, squares, model;
+  std::vector<int> kept;
+};
+
+Solution Solve(const Column& c) {
+  Solution s;
+  s.model.assign(c.value.size(), 0.0);
+  for (const std::vector<double>& light : c.light) {
+    double right = 0, own = 0, seen = 0, squares = 0;
+    for (size_t y = 0; y < light.size(); y++) {
+      right += c.weight[y] * light[y] * c.value[y];
+      own += c.weight[y] * light[y] * light[y];
+      if (c.weight[y] > 0) seen += light[y];
+      if (c.weight[y] > 0) squares += light[y] * light[y];
+    }
+    const bool kept = own > 0 && seen >= 0.1f;
+    s.kept.push_back(kept);
+    s.own.push_back(own);
+    s.seen.push_back(seen);
+    s.squares.push_back(squares);
+    s.flux.push_back(kept ? right / own : 0);
+    for (size_t y = 0; y < light.size(); y++) s.model[y] += s.flux.back() * light[y];
+  }
+  return s;
+}
+
+double Revised(double weight, double value, double model, double photons) {
+  const double more = photons * (std::max(model, 0.0) - std::max(value, 0.0));
+  return weight / std::max(1 + weight * more, 0.1);
+}
+
+}  // namespace
+
+Status Reference(const KernelCall& call) {
+  const Params& params = ParamsOf(call);
+  const double photons = params.photonVariance;
+  const auto flux = call.ports[kFlux].view<float>(), ivar = call.ports[kIvar].view<float>();
+  const auto chi2 = call.ports[kChi2].view<float>(), crosstalk = call.ports[kCrosstalk].view<float>();
+  const auto dq = call.ports[kDq].view<uint32_t>();
+  const auto n = static_cast<size_t>(flux.planes);
+  for (int64_t x = 0; x < flux.cols; x++) {
+    Column c = Read(call, x);
+    const std::vector<double> given = c.weight;
+    Solution s = Solve(c);
+    bool rejected = false;
+    for (size_t y = 0; y < c.value.size(); y++) {
+      if (photons > 0) c.weight[y] = Revised(c.weight[y], c.value[y], s.model[y], photons);
+      const double residual = c.value[y] - s.model[y], part = params.profileError * s.model[y];
+      const double limit = static_cast<double>(params.reject) * params.reject * (1 + c.weight[y] * part * part);
+      if (params.reject > 0 && residual > 0 && residual * residual * c.weight[y] > limit) {
+        c.weight[y] = 0;
+        c.bits[y] = dq::kModelOutlier;
+        rejected = true;
+      }
+    }
+    if (rejected || photons > 0) s = Solve(c);
+    if (rejected && photons > 0) {
+      for (size_t y = 0; y < c.value.size(); y++) {
+        if (c.weight[y] > 0) c.weight[y] = Revised(given[y], c.value[y], s.model[y], photons);
+      }
+      s = Solve(c);
+    }
+    for (size_t f = 0; f < n; f++) {
+      const auto plane = static_cast<int64_t>(f);
+      const bool dropped = s.kept[f] == 0;
+      const double variance = dropped ? 0 : 1 / s.own[f];
+      double sum = 0, freedom = 0, others = 0, on = 0;
+      uint32_t bits = call.ports[kTraceDq].view<const uint32_t>().at(plane, 0)[x];
+      for (size_t y = 0; y < c.value.size(); y++) {
+        const double p = c.light[f][y], residual = c.value[y] - s.model[y];
+        on += p;
+        others += c.weight[y] * p * (s.model[y] - s.flux[f] * p);
+        if (p >= 1e-3f) bits |= c.bits[y];
+        if (c.weight[y] == 0 || !c.there[f] || std::abs(static_cast<double>(y) - c.row[f]) > std::min(3, params.reach))
+          continue;
+        sum += c.weight[y] * residual * residual;
+        freedom += 1 - c.weight[y] * p * p * variance;
+      }
+      const double unit = std::max(s.flux[f], std::sqrt(variance)) * s.own[f];
+      const double talk = dropped ? 0 : others / unit;
+      flux.at(plane, 0)[x] = dropped ? 0 : static_cast<float>(s.flux[f]);
+      ivar.at(plane, 0)[x] = dropped ? 0 : static_cast<float>(1 / variance);
+      chi2.at(plane, 0)[x] = dropped || freedom <= 0.5 ? 0 : static_cast<float>(sum / freedom);
+      crosstalk.at(plane, 0)[x] = static_cast<float>(talk);
+      if (dropped) bits |= dq::kExtractionFailed;
+      if (s.seen[f] < 0.1f) bits |= dq::kNoGoodPixels;
+      if (!dropped && s.squares[f] < 0.01f) bits |= dq::kWideWindow;
+      if (c.part[f] && on < 0.99f) bits |= dq::kOffChip;
+      dq.at(plane, 0)[x] = bits;
+    }
+  }
+  return Ok();
+}
+
+}  // namespace rampline::extract_horne
