@@ -59,6 +59,9 @@ describe('the plan of a night', () => {
       [17, 20],
     ]);
     expect(planNight({ tele: ['apo'], objects: 72 }).exposures).toHaveLength(90);
+    const withSky = planNight({ tele: ['apo'], sky: 2 }).exposures.map(({ kind, light }) => `${kind} ${light}`);
+    expect(withSky.slice(23)).toEqual(['object object', 'object sky', 'object sky', 'fpi fpi', 'arclamp une']);
+    expect(() => planNight({ sky: 11 })).toThrow(UsageError);
     expect(() => planNight({ exposures: [27] })).toThrow(UsageError);
     expect(() => planNight({ objects: 121 })).toThrow(UsageError);
     expect(() => planNight({ tele: [] })).toThrow(UsageError);

@@ -6,10 +6,12 @@ import { UsageError } from '../core/errors.js';
 import type { ExposureKind } from '../core/exposure.js';
 import type { Chip, Telescope } from '../instruments/apogee/index.js';
 import { openStore } from '../store/index.js';
-import { type ExposureType, type Pointing, type SimulateOptions, simulateIfMissing } from './index.js';
+import { ALL_EFFECTS, type ExposureType, type Pointing, type SimulateOptions, simulateIfMissing } from './index.js';
+import { sceneSeed } from './scene.js';
+import { flexureOf } from './traces.js';
 
 /** Types that a night is made of. */
-type NightType = Exclude<ExposureType, 'gradient' | 'sky' | 'twilight'>;
+type NightType = Exclude<ExposureType, 'gradient' | 'twilight'>;
 
 interface NightSize {
   readonly rows: number;
@@ -24,17 +26,17 @@ const SIZES = {
     // The lowest fibres lie at rows 20 to 28: here are five or six.
     rows: 64,
     // Gains and read noises take darks and flats of ten reads at least; in few fibres the sky is seen after some more.
-    reads: { dark: 10, internalflat: 10, domeflat: 6, quartzflat: 6, une: 6, thar: 6, fpi: 6, object: 16 },
+    reads: { dark: 10, internalflat: 10, domeflat: 6, quartzflat: 6, une: 6, thar: 6, fpi: 6, object: 16, sky: 16 },
     level: 2500,
   },
   demo: {
     rows: 128,
-    reads: { dark: 12, internalflat: 12, domeflat: 8, quartzflat: 8, une: 10, thar: 10, fpi: 10, object: 16 },
+    reads: { dark: 12, internalflat: 12, domeflat: 8, quartzflat: 8, une: 10, thar: 10, fpi: 10, object: 16, sky: 16 },
     level: 2500,
   },
   full: {
     rows: 2048,
-    reads: { dark: 30, internalflat: 30, domeflat: 8, quartzflat: 10, une: 40, thar: 40, fpi: 20, object: 47 },
+    reads: { dark: 30, internalflat: 30, domeflat: 8, quartzflat: 10, une: 40, thar: 40, fpi: 20, object: 47, sky: 47 },
     level: 1000,
   },
 } as const satisfies Record<string, NightSize>;
@@ -59,9 +61,11 @@ const MORNING: readonly (readonly [NightType, number])[] = [
   ['fpi', 1],
   ['une', 1],
 ];
+const MJD = 60_857;
 const OBJECTS = 8;
 /** Most objects: a night's exposures start ten minutes apart and must not reach the next day. */
 const MOST_OBJECTS = 120;
+const MOST_SKY = 10;
 /** Objects taken in a row with one configuration of the fibres. */
 const OBJECTS_PER_CONFIGURATION = 3;
 
@@ -129,6 +133,8 @@ export interface NightOptions {
   readonly reads?: Partial<Readonly<Record<NightType, number>>> | undefined;
   /** Objects of each telescope, 0 to 120; default 8. */
   readonly objects?: number | undefined;
+  /** Fields without stars of each telescope, after the objects: 0 to 10; default 0. */
+  readonly sky?: number | undefined;
   /** Write what fibres show beside each raw file: truth-NAME.fits of 12 MB or more. Default false. */
   readonly truth?: boolean | undefined;
   /** Numbers of the exposures to simulate; default all. */
@@ -161,6 +167,8 @@ export interface NightExposure {
   readonly light: NightType;
   readonly reads: number;
   readonly pointing: Pointing;
+  /** Flexure: how far all traces lie off their places [px]; absent where no fibre shows light. */
+  readonly shift?: number;
   readonly fault?: NightFault;
 }
 
@@ -194,11 +202,12 @@ const KIND_OF: Readonly<Record<NightType, ExposureKind>> = {
   une: 'arclamp',
   thar: 'arclamp',
   fpi: 'fpi',
+  sky: 'object',
 };
 
 function exposuresOf(tele: Telescope, size: NightSize, options: NightOptions): NightExposure[] {
-  const { objects = OBJECTS, chips = ['a', 'b', 'c'] } = options;
-  const types = [...EVENING, ['object', objects] as const, ...MORNING].flatMap(([type, count]) =>
+  const { objects = OBJECTS, sky = 0, chips = ['a', 'b', 'c'], mjd = MJD, seed = 1 } = options;
+  const types = [...EVENING, ['object', objects] as const, ['sky', sky] as const, ...MORNING].flatMap(([type, count]) =>
     Array.from({ length: count }, () => type),
   );
   const seen = new Map<NightType, number>();
@@ -217,14 +226,17 @@ function exposuresOf(tele: Telescope, size: NightSize, options: NightOptions): N
         (one.chip === undefined || chips.includes(one.chip)),
     );
     const { kind, chip, what } = rule ?? {};
+    const light = rule?.light ?? type;
+    const hasFibres = light !== 'dark' && light !== 'internalflat';
     return {
       tele,
       exposure: i + 1,
       kind: kind === 'missing' ? 'missing' : KIND_OF[type],
       claim: type,
-      light: rule?.light ?? type,
+      light,
       reads: options.reads?.[type] ?? size.reads[type],
       pointing,
+      ...(hasFibres && { shift: flexureOf(i + 1, sceneSeed({ tele, seed, mjd, exposure: i + 1 }), ALL_EFFECTS).shift }),
       ...(kind && what && { fault: { kind, what, ...(chip && { chip }) } }),
     };
   });
@@ -235,14 +247,16 @@ function exposuresOf(tele: Telescope, size: NightSize, options: NightOptions): N
  * @throws UsageError for an option
  */
 export function planNight(options: Omit<NightOptions, 'output'>): NightTruth {
-  const { size: name = 'demo', tele = ['apo', 'lco'], chips = ['a', 'b', 'c'], mjd = 60_857 } = options;
-  const { objects = OBJECTS } = options;
+  const { size: name = 'demo', tele = ['apo', 'lco'], chips = ['a', 'b', 'c'], mjd = MJD } = options;
+  const { objects = OBJECTS, sky = 0 } = options;
   const size: NightSize | undefined = SIZES[name];
   if (size === undefined)
     throw new UsageError(`expected the size to be one of ${NIGHT_SIZES.join(', ')}, received "${name}"`);
   if (tele.length === 0 || chips.length === 0) throw new UsageError('expected at least one telescope and one chip');
   if (!Number.isSafeInteger(objects) || objects < 0 || objects > MOST_OBJECTS)
     throw new UsageError(`expected 0 to ${MOST_OBJECTS} objects, received ${objects}`);
+  if (!Number.isSafeInteger(sky) || sky < 0 || sky > MOST_SKY)
+    throw new UsageError(`expected 0 to ${MOST_SKY} fields without stars, received ${sky}`);
   const all = tele.flatMap((one) => exposuresOf(one, size, { ...options, output: '' }));
   const last = Math.max(...all.map(({ exposure }) => exposure));
   const outside = options.exposures?.find((number) => !Number.isSafeInteger(number) || number < 1 || number > last);

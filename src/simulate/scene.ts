@@ -327,14 +327,18 @@ function addSpectra(flux: Float32Array, plan: ScenePlan, targets: readonly Targe
   }
 }
 
+/** The seed of what is drawn for an exposure; the three chips see the same sky and the same flexure. */
+export const sceneSeed = ({ tele, seed, mjd, exposure }: Pick<ScenePlan, 'tele' | 'seed' | 'mjd' | 'exposure'>): Seed =>
+  deriveSeed(3, seed, TELE_NUMBER[tele], mjd, exposure);
+
 /**
  * The scene of an exposure: the spectrum of each fibre, and where and how it falls on the chip. What the fibres look at follows
  * from the seed and the exposure, what they and the chip are from the detector seed.
  */
 export function makeScene(plan: ScenePlan): Scene {
-  const { tele, chip, mjd, exposure, rows, effects, brightness = 1 } = plan;
+  const { tele, chip, exposure, rows, effects, brightness = 1 } = plan;
   const figure = figures().detectors[`${tele}-${chip}`] as ChipFigures;
-  const seed = deriveSeed(3, plan.seed, TELE_NUMBER[tele], mjd, exposure);
+  const seed = sceneSeed(plan);
   const detectorSeed = deriveSeed(1, plan.detectorSeed, TELE_NUMBER[tele], CHIP_NUMBER[chip]);
   const tables = tablesOf(figure, detectorSeed, effects);
   const flexure = flexureOf(exposure, seed, effects);

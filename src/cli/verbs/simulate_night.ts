@@ -16,6 +16,7 @@ interface NightFlags {
   readonly rows?: number;
   readonly reads?: readonly string[];
   readonly objects: number;
+  readonly sky: number;
   readonly exposures?: readonly number[];
   readonly seed: number;
   readonly detectorSeed: number;
@@ -52,6 +53,7 @@ export function defineSimulateNight(simulate: Command, define: Define): void {
         .option('--rows <n>', 'rows of the detector instead', wholeNumber('--rows', 16, 2048))
         .option('--reads <type=n,...>', 'reads of these types instead', collectList)
         .option('--objects <n>', 'objects of each telescope', wholeNumber('--objects', 0, 120), 8)
+        .option('--sky <n>', 'fields without stars of each telescope', wholeNumber('--sky', 0, 10), 0)
         .option('--exposures <numbers>', 'only these, such as 1-12,15', numberList('--exposures', 9999))
         .option(
           '--seed <n>',
@@ -72,7 +74,7 @@ export function defineSimulateNight(simulate: Command, define: Define): void {
         ),
     async (_, options: GlobalOptions & NightFlags, session) => {
       if (options.output === undefined) throw new UsageError('expected a directory for the files: -o DIR');
-      const { output, mjd, size, rows, objects, exposures, seed, detectorSeed } = options;
+      const { output, mjd, size, rows, objects, sky, exposures, seed, detectorSeed } = options;
       const { availableParallelism } = await import('node:os');
       const { NIGHT_TYPES, simulateNight } = await import('../../simulate/night.js');
       const { sweepOwn } = await import('../../night/ramp.js');
@@ -91,6 +93,7 @@ export function defineSimulateNight(simulate: Command, define: Define): void {
         rows,
         reads: readsOf(options.reads ?? [], NIGHT_TYPES),
         objects,
+        sky,
         exposures,
         seed,
         detectorSeed,
