@@ -297,30 +297,41 @@ export async function cellsOf(
   size: number,
   limits?: Between,
 ): Promise<Cells> {
-  const [rows, cols] = [Math.floor(region.rows / size), Math.floor(region.cols / size)];
+  return { ...(await blocksOf(data, width, region, { rows: size, cols: size }, limits)), size };
+}
+
+/** Means of cells of any shape, as `cellsOf`. */
+export async function blocksOf(
+  data: Float32Array,
+  width: number,
+  region: Region,
+  block: { readonly rows: number; readonly cols: number },
+  limits?: Between,
+): Promise<Omit<Cells, 'size'>> {
+  const [rows, cols] = [Math.floor(region.rows / block.rows), Math.floor(region.cols / block.cols)];
   const values = new Float64Array(rows * cols);
   const count = new Int32Array(cols);
   for (let i = 0; i < rows; i++) {
-    const first = (region.row + i * size) * width + region.x;
+    const first = (region.row + i * block.rows) * width + region.x;
     await runKernel(
       'average-cells',
       {
         image: {
           data: data.subarray(first),
-          planes: size,
+          planes: block.rows,
           planeStride: width,
           rows: cols,
-          rowStride: size,
-          cols: size,
+          rowStride: block.cols,
+          cols: block.cols,
         },
         mean: { data: values.subarray(i * cols, (i + 1) * cols), rows: cols },
         count: { data: count, rows: cols },
       },
       { ...limits },
-      { strip: size },
+      { strip: block.cols },
     );
   }
-  return { rows, cols, size, values };
+  return { rows, cols, values };
 }
 
 /** The lowest bit, plus 1, of those in `select` that any pixel of a cell has; 0 where none has: u8 [row][x] of the cells. */

@@ -1,5 +1,7 @@
 /** Pieces of pages: style, tables, figures, numbers; escaped text and nothing from outside. */
+import type { Check } from './assess.js';
 import { bitColour } from './colours.js';
+import type { Limits, MapStyle } from './picture.js';
 import { shortNumber, escapeMarkup as text } from './svg.js';
 
 const STYLE = `
@@ -62,6 +64,47 @@ export const figure = (inside: string, caption: string) =>
 export function picture(png: Buffer, cols: number, rows: number, label: string, cells = false): string {
   const alternative = `alt="${text(label)}" title="${text(label)}"`;
   return `<img${cells ? ' class="cells"' : ''} src="data:image/png;base64,${png.toString('base64')}" width="${cols}" height="${rows}" ${alternative}>`;
+}
+
+export const unitText = (unit: string) => (unit === '' ? '' : ` ${text(unit)}`);
+
+/** The colours of a picture with the values they stand for, 0 among them where it is inside. */
+export function colourBar({ low, high }: Limits, { stops, softening }: MapStyle, unit: string, id: string): string {
+  const [left, right_] = [34, 406];
+  const place = (v: number) =>
+    left + ((right_ - left) * Math.asinh((softening * (v - low)) / (high - low))) / Math.asinh(softening);
+  const value = (t: number) => low + ((high - low) * Math.sinh(t * Math.asinh(softening))) / softening;
+  const marks = [0, 0.25, 0.5, 0.75, 1].map(value);
+  // Zero takes the place of the mark nearest to it.
+  if (low < 0 && high > 0) {
+    const nearest = marks.reduce((a, b) => (Math.abs(place(b) - place(0)) < Math.abs(place(a) - place(0)) ? b : a));
+    marks[marks.indexOf(nearest)] = 0;
+  }
+  const colours = stops.map(
+    (rgb, i) => `<stop offset="${i / (stops.length - 1)}" stop-color="rgb(${rgb.join(',')})"/>`,
+  );
+  // As many digits as tell the marks apart.
+  const decimals = 1 - Math.floor(Math.log10(high - low));
+  const label = (v: number) =>
+    decimals < -4 || decimals > 6 ? number(Number(v.toPrecision(3))) : v.toFixed(Math.max(0, decimals));
+  const labels = marks.map((v) => {
+    const at = Math.round(place(v) * 10) / 10;
+    return `<path class="frame" d="M${at} 16v5"/><text x="${at}" y="34" text-anchor="middle">${v === 0 ? '0' : label(v)}</text>`;
+  });
+  return `<svg class="bar" viewBox="0 0 440 54" role="img" aria-label="colours from ${number(low)} to ${number(high)} ${text(unit)}"><defs><linearGradient id="${id}">${colours.join('')}</linearGradient></defs><rect class="frame" x="${left}" y="4" width="${right_ - left}" height="12" style="fill:url(#${id});opacity:1"/>${labels.join('')}<text x="220" y="50" text-anchor="middle">${text(unit === '' ? 'no unit' : unit)}</text></svg>`;
+}
+
+/** What a number is held to. */
+export function limitText({ warn, fail, unit }: Pick<Check, 'warn' | 'fail' | 'unit'>): string {
+  const range = ([low, high]: Check['warn'], words: readonly [string, string, string]) =>
+    low === null
+      ? `${words[0]} ${number(high)}`
+      : high === null
+        ? `${words[1]} ${number(low)}`
+        : `${words[2]} ${number(low)} to ${number(high)}`;
+  const failing =
+    fail === null ? '' : `<br><span class="number">fails ${range(fail, ['above', 'below', 'outside'])}</span>`;
+  return `${range(warn, ['≤', '≥', ''])}${unitText(unit)}${failing}`;
 }
 
 /** A document around a body: style, title, and nothing from outside; `style` adds to the common one. */

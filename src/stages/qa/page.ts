@@ -2,7 +2,7 @@
 import { type Grade, KIND_IMAGES } from '../../calib/product.js';
 import { DQ_BITS } from '../../core/generated/dq.js';
 import { cellsOf, poolFlags, quantile, sampleOf, scatter } from '../measure.js';
-import type { Assessment, Check, ImageMeasures } from './assess.js';
+import type { Assessment, ImageMeasures } from './assess.js';
 import { bitColour, LINE_COLOURS } from './colours.js';
 import { type CalibrationComparison, isDetectorMap } from './compare.js';
 import { type CalibrationMaps, FREQUENCY, type Illumination } from './maps.js';
@@ -10,16 +10,27 @@ import {
   badge,
   bitCell,
   cell,
+  colourBar,
   count,
   figure,
   htmlDocument,
+  limitText,
   number,
   percent,
   picture,
   right,
   tableOf,
+  unitText,
 } from './markup.js';
-import { DIVERGING_STOPS, drawFlags, drawMap, GREY_STOPS, type Limits, type MapStyle } from './picture.js';
+import {
+  DIFFERENCE_STYLE,
+  drawFlags,
+  drawMap,
+  GREY_STOPS,
+  IMAGE_STYLE,
+  type Limits,
+  type MapStyle,
+} from './picture.js';
 import { drawPlot, escapeMarkup as text } from './svg.js';
 
 export interface PageInput {
@@ -41,39 +52,6 @@ export interface PageInput {
 
 /** Least size of the longer side of a picture on a page; a cell of pixels is as large as this allows. */
 const PICTURE = 512;
-/** Calibrations are smooth maps with few outliers: a gentler stretch than that of the sky. */
-const IMAGE_STYLE: MapStyle = { stops: GREY_STOPS, softening: 2 };
-/** So small a softening that the stretch is linear. */
-const DIFFERENCE_STYLE: MapStyle = { stops: DIVERGING_STOPS, softening: 1e-3 };
-
-const unitText = (unit: string) => (unit === '' ? '' : ` ${text(unit)}`);
-
-/** The colours of a picture with the values they stand for, 0 among them where it is inside. */
-function colourBar({ low, high }: Limits, { stops, softening }: MapStyle, unit: string, id: string): string {
-  const [left, right_] = [34, 406];
-  const place = (v: number) =>
-    left + ((right_ - left) * Math.asinh((softening * (v - low)) / (high - low))) / Math.asinh(softening);
-  const value = (t: number) => low + ((high - low) * Math.sinh(t * Math.asinh(softening))) / softening;
-  const marks = [0, 0.25, 0.5, 0.75, 1].map(value);
-  // Zero takes the place of the mark nearest to it.
-  if (low < 0 && high > 0) {
-    const nearest = marks.reduce((a, b) => (Math.abs(place(b) - place(0)) < Math.abs(place(a) - place(0)) ? b : a));
-    marks[marks.indexOf(nearest)] = 0;
-  }
-  const colours = stops.map(
-    (rgb, i) => `<stop offset="${i / (stops.length - 1)}" stop-color="rgb(${rgb.join(',')})"/>`,
-  );
-  // As many digits as tell the marks apart.
-  const decimals = 1 - Math.floor(Math.log10(high - low));
-  const label = (v: number) =>
-    decimals < -4 || decimals > 6 ? number(Number(v.toPrecision(3))) : v.toFixed(Math.max(0, decimals));
-  const labels = marks.map((v) => {
-    const at = Math.round(place(v) * 10) / 10;
-    return `<path class="frame" d="M${at} 16v5"/><text x="${at}" y="34" text-anchor="middle">${v === 0 ? '0' : label(v)}</text>`;
-  });
-  return `<svg class="bar" viewBox="0 0 440 54" role="img" aria-label="colours from ${number(low)} to ${number(high)} ${text(unit)}"><defs><linearGradient id="${id}">${colours.join('')}</linearGradient></defs><rect class="frame" x="${left}" y="4" width="${right_ - left}" height="12" style="fill:url(#${id});opacity:1"/>${labels.join('')}<text x="220" y="50" text-anchor="middle">${text(unit === '' ? 'no unit' : unit)}</text></svg>`;
-}
-
 /** Within so many times the scatter of a picture's pixels around their median a picture shows all there is to see, */
 const SHOWN_SIGMA = 5;
 /** but for features: what more of them than this have. With 0.3 % of hot pixels a twentieth of the dots is bright. */
@@ -398,18 +376,6 @@ export async function comparisonBody(maps: CalibrationMaps, found: CalibrationCo
         )
       : '<p>Where both are good they do not differ.</p>';
   return `${images}<p class="soft">Good pixels inside the border. In errors: robust scatter of the difference over its combined error, 1 where nothing but noise changed.${noErrors}</p><div class="figures">${difference}<div>${bits}${amplifiers}</div></div>`;
-}
-
-function limitText({ warn, fail, unit }: Check): string {
-  const range = ([low, high]: Check['warn'], words: readonly [string, string, string]) =>
-    low === null
-      ? `${words[0]} ${number(high)}`
-      : high === null
-        ? `${words[1]} ${number(low)}`
-        : `${words[2]} ${number(low)} to ${number(high)}`;
-  const failing =
-    fail === null ? '' : `<br><span class="number">fails ${range(fail, ['above', 'below', 'outside'])}</span>`;
-  return `${range(warn, ['≤', '≥', ''])}${unitText(unit)}${failing}`;
 }
 
 function checksSection({ checks }: Assessment): string {

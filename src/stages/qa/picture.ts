@@ -160,6 +160,11 @@ export interface MapStyle {
   readonly softening: number;
 }
 
+/** Calibrations are smooth maps with few outliers: a gentler stretch than that of the sky. */
+export const IMAGE_STYLE: MapStyle = { stops: GREY_STOPS, softening: 2 };
+/** So small a softening that the stretch is linear. */
+export const DIFFERENCE_STYLE: MapStyle = { stops: DIVERGING_STOPS, softening: 1e-3 };
+
 /** A picture of a map for a page, row 0 at the bottom; missing pixels are transparent. */
 export async function drawMap(
   image: Float32Array,

@@ -8,6 +8,8 @@ export interface Series {
   readonly colour?: string;
   /** 'step': a histogram, each point at the left edge of its bin, the last closing it. 'dots': marked points joined by a line; 'points': not joined. */
   readonly style?: 'line' | 'step' | 'dots' | 'points';
+  /** Of each point, drawn as a bar up and down; not finite or 0: none. */
+  readonly errors?: readonly number[];
 }
 
 export interface Axis {
@@ -32,6 +34,8 @@ export interface Plot {
   readonly marks?: readonly number[];
   /** false: series have names for programs alone. */
   readonly legend?: boolean;
+  /** A picture (PNG) that fills the frame: its edges are the ends of both ranges. */
+  readonly under?: Buffer;
 }
 
 /** Safe in text and attributes of HTML and SVG. */
@@ -151,6 +155,21 @@ function pathOf({ points, style }: Series, x: Scale, y: Scale): string {
   return d;
 }
 
+function barsOf(points: Series['points'], errors: readonly number[], x: Scale, y: Scale): string {
+  return points
+    .map(([u, v], i) => {
+      const error = errors[i] as number;
+      if (!(Number.isFinite(v) && error > 0)) return '';
+      return `M${n(x.at(u))} ${n(y.at(v - error))}V${n(y.at(v + error))}`;
+    })
+    .join('');
+}
+
+/** A picture inside a drawing, its pixels with sharp edges. */
+export function pngImage(png: Buffer, x: number, y: number, width: number, height: number): string {
+  return `<image x="${n(x)}" y="${n(y)}" width="${n(width)}" height="${n(height)}" preserveAspectRatio="none" style="image-rendering:pixelated" href="data:image/png;base64,${png.toString('base64')}"/>`;
+}
+
 /** Where legends begin: with the label of the axis, so that four amplifiers fit on one line. */
 const LEGEND_LEFT = 14;
 
@@ -205,6 +224,7 @@ export function drawPlot(plot: Plot, own = false): string {
   const out: string[] = own
     ? [`<text x="${n(left)}" y="20" style="font-weight:600">${escapeMarkup(plot.title)}</text>`]
     : [];
+  if (plot.under !== undefined) out.push(pngImage(plot.under, left, top, right - left, bottom - top));
   for (const [i, v] of y.ticks.entries()) {
     const at = n(y.at(v));
     out.push(`<path class="grid" d="M${n(left)} ${at}H${n(right)}"/>`);
@@ -231,6 +251,9 @@ export function drawPlot(plot: Plot, own = false): string {
     const name = one.name === undefined ? '' : `<title>${escapeMarkup(one.name)}</title>`;
     const round = one.style === 'points' ? ' style="stroke-width:4;stroke-linecap:round"' : '';
     out.push(`<path class="curve"${round} stroke="${colour(one)}" d="${pathOf(one, x, y)}">${name}</path>`);
+    if (one.errors !== undefined) {
+      out.push(`<path class="curve" stroke="${colour(one)}" d="${barsOf(one.points, one.errors, x, y)}"/>`);
+    }
     if (one.style !== 'dots') continue;
     for (const [u, v] of one.points) {
       if (Number.isFinite(v)) out.push(`<circle cx="${n(x.at(u))}" cy="${n(y.at(v))}" r="3" fill="${colour(one)}"/>`);

@@ -9,10 +9,15 @@ import { BugError } from '../../core/errors.js';
 /** The least and the largest value that is still within; null: no limit on that side. */
 export type Range = readonly [low: number | null, high: number | null];
 
+/** What has limits beside calibrations: traces of a flat, spectra of an exposure. */
+export const SPECTRA_KINDS = ['trace', 'spectra'] as const;
+export type SpectraKind = (typeof SPECTRA_KINDS)[number];
+const KINDS: readonly string[] = [...CALIBRATION_KINDS, ...SPECTRA_KINDS, '*'];
+
 /** One number that is held to limits. */
 export interface Threshold {
-  /** Kinds of calibrations that it is for; '*' for all of them. */
-  readonly kinds: readonly (CalibrationKind | '*')[];
+  /** What it is for; '*' for all calibrations. */
+  readonly kinds: readonly (CalibrationKind | SpectraKind | '*')[];
   /** For this instrument alone. */
   readonly instrument?: string;
   /** What it belongs to: 'darks clean', ... */
@@ -58,7 +63,7 @@ export function parseThresholds(text: string): readonly Threshold[] {
       if (typeof value !== 'string' || value === '') refuse(`expected ${name}`);
     }
     if (typeof unit !== 'string') refuse('expected a unit');
-    if (!kinds.every((kind) => kind === '*' || CALIBRATION_KINDS.includes(kind))) refuse('unknown kind');
+    if (!kinds.every((kind) => KINDS.includes(kind))) refuse('unknown kind');
     if (!range(warn) || (fail !== null && !range(fail))) refuse('expected ranges of two numbers or null');
     const [low, high] = warn;
     const [least, most] = fail ?? [null, null];

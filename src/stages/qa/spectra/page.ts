@@ -1,0 +1,353 @@
+/** The page of an exposure's spectra, or of a flat's traces: one HTML file that needs nothing else. */
+import type { Grade } from '../../../calib/product.js';
+import { type Check, judge, worse } from '../assess.js';
+import { LINE_COLOURS } from '../colours.js';
+import { badge, cell, count, figure, htmlDocument, limitText, number, right, tableOf, unitText } from '../markup.js';
+import { drawPlot, type Series, escapeMarkup as text } from '../svg.js';
+import { type Threshold, thresholds } from '../thresholds.js';
+import { chipSection, STATE_COLOURS, stateLegend } from './chip.js';
+import { type ChipInput, type ChipMeasures, measureSpectra, PULLS, type PullMeasures } from './measure.js';
+
+/** Layout of the JSON document. */
+export const SPECTRA_QA_SCHEMA = 'spectra-qa/1';
+
+/** Which exposure, and what is known of it. */
+export interface ExposureHead {
+  readonly instrument: string;
+  readonly tele: string;
+  readonly mjd: number;
+  readonly exposure: number;
+  /** 'domeflat', 'object', ...; '' where nothing says it. */
+  readonly kind: string;
+  /** Lines of the head: [label, value]. */
+  readonly facts: readonly (readonly [string, string])[];
+  /** Chips without a part of the page: [chip, why]. */
+  readonly missing: readonly (readonly [string, string])[];
+  /** What it was made of: [role, name, sha256]. */
+  readonly inputs: readonly (readonly [string, string, string])[];
+}
+
+/** What is kept of a chip once it was measured and drawn: its images are not needed any more. */
+export interface ChipPart {
+  readonly chip: string;
+  readonly checks: readonly Check[];
+  readonly grade: Grade;
+  readonly measures: Pick<ChipMeasures, 'numbers' | 'fibres' | 'pulls'>;
+  readonly remarks: readonly string[];
+  readonly html: string;
+}
+
+/** Measures, judges and draws one chip. */
+export async function chipPart(
+  input: ChipInput,
+  instrument: string,
+  limits: readonly Threshold[] = thresholds(),
+): Promise<ChipPart> {
+  const measures = await measureSpectra(input);
+  const kinds = [...(input.own ? ['trace'] : []), ...(input.spectra === undefined ? [] : ['spectra'])];
+  const checks = limits
+    .filter((one) => one.kinds.some((kind) => kinds.includes(kind)))
+    .filter((one) => one.instrument === undefined || one.instrument === instrument)
+    .map((one) => judge(one, measures.numbers[one.number]));
+  const { numbers, fibres, pulls } = measures;
+  return {
+    chip: input.chip,
+    checks,
+    grade: worse(...checks.flatMap(({ verdict }) => (verdict === 'not measured' ? [] : [verdict]))),
+    measures: { numbers, fibres, pulls },
+    remarks: input.remarks,
+    html: await chipSection(input, measures),
+  };
+}
+
+/** The worst of the chips; a chip that is missing is worth a look. */
+export function gradeOf(head: ExposureHead, parts: readonly ChipPart[]): Grade {
+  return worse(...parts.map(({ grade }) => grade), ...(head.missing.length > 0 ? (['warn'] as const) : []));
+}
+
+const STYLE = `
+.nine{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:10px}.nine figure+figure{margin-top:0}.nine figcaption{margin-top:0}
+nav a{display:inline-block;margin-right:1em}a{color:inherit}
+@media(max-width:640px){.nine{grid-template-columns:minmax(0,1fr)}}
+@media(min-width:641px){.nine svg text{font-size:15px}}
+@media print{.nine{grid-template-columns:repeat(3,minmax(0,1fr))}.chip{break-before:page}}
+`;
+
+const colourOf = (i: number) => LINE_COLOURS[i % LINE_COLOURS.length] as string;
+
+/** Like sentences once, with the chips that they are of. */
+export function grouped(said: readonly (readonly [chip: string, sentence: string])[]): (readonly [string, string])[] {
+  const groups = new Map<string, string[]>();
+  for (const [chip, sentence] of said) groups.set(sentence, [...(groups.get(sentence) ?? []), chip]);
+  return [...groups].map(([sentence, chips]) => [[...new Set(chips)].join(', '), sentence] as const);
+}
+
+/** Verdicts of one number on all chips, a line of the table. */
+function checksTable(parts: readonly ChipPart[]): string {
+  const names = [...new Set(parts.flatMap(({ checks }) => checks.map((one) => one.number)))];
+  const rows = names.map((name) => {
+    const found = parts.map(({ checks }) => checks.find((one) => one.number === name));
+    const known = found.filter((one) => one !== undefined);
+    const first = known[0] as Check;
+    const verdicts = known.flatMap(({ verdict }) => (verdict === 'not measured' ? [] : [verdict]));
+    const values = found.map((one) =>
+      one === undefined || one.value === null
+        ? '–'
+        : `<span${one.verdict === 'warn' || one.verdict === 'fail' ? ` class="${one.verdict}"` : ''}>${number(Number(one.value.toPrecision(3)))}</span>`,
+    );
+    const values_ = values
+      .map((value, i) => `<span class="number">${text(parts[i]?.chip ?? '')}</span> ${value}`)
+      .join(' ');
+    return [
+      cell(badge(verdicts.length === 0 ? 'not measured' : worse(...verdicts))),
+      cell(`${text(first.reason.split(': ')[0] as string)}<br><span class="number">${text(name)}</span>`),
+      right(`${values_}${unitText(first.unit)}`),
+      right(limitText(first)),
+    ];
+  });
+  return tableOf([cell('verdict'), cell('number'), right('chips'), right('limits')], rows, 'checks');
+}
+
+function throughputFigure(parts: readonly ChipPart[]): string {
+  const known = parts
+    .flatMap(({ measures }) => measures.fibres.map(({ throughput }) => throughput))
+    .filter(Number.isFinite);
+  const last = Math.max(...parts.map(({ measures }) => measures.fibres.length)) - 1;
+  if (known.length === 0) {
+    return '<p>No dome flat says what part of the light each fibre shows: the throughput is unknown.</p>';
+  }
+  const good = parts.map(({ chip, measures }, i): Series => {
+    const fibres = measures.fibres.filter(({ state }) => state === 'ok');
+    return {
+      name: `chip ${chip}`,
+      colour: colourOf(i),
+      style: 'points',
+      points: fibres.map(({ index, throughput }) => [index, throughput] as const),
+      errors: fibres.map(({ throughputError }) => throughputError),
+    };
+  });
+  const marked = (['low', 'broken', 'blended'] as const).flatMap((state): Series[] => {
+    const points = parts.flatMap(({ measures }) =>
+      measures.fibres.flatMap(({ index, state: one, throughput }) =>
+        one === state ? [[index, Number.isFinite(throughput) ? Math.max(0, throughput) : 0] as const] : [],
+      ),
+    );
+    return points.length === 0
+      ? []
+      : [{ name: state, colour: STATE_COLOURS[state], style: 'dots', points: apart(points) }];
+  });
+  return figure(
+    drawPlot({
+      title: 'throughput by fibre',
+      width: 900,
+      height: 280,
+      x: { label: 'fibre, from the bottom of the chip', range: [-3, last + 3] },
+      y: { label: 'throughput, 1: median', range: [0, 1.1 * Math.max(1.2, ...known)] },
+      series: [...good, ...marked],
+    }),
+    `Relative throughput of each fibre with its error. ${parts.map(({ chip, measures }) => `Chip ${text(chip)}: ${stateLegend(measures.fibres.map(({ state }) => state))}.`).join(' ')}`,
+  );
+}
+
+/** Marked points that no line joins. */
+const apart = (points: readonly (readonly [number, number])[]) =>
+  points.flatMap((point) => [point, [point[0], Number.NaN] as const]);
+
+function fibreFigure(
+  parts: readonly ChipPart[],
+  value: 'sn' | 'chi2' | 'flux',
+  labels: { readonly title: string; readonly axis: string; readonly caption: string },
+): string {
+  const series = parts.map(
+    ({ chip, measures }, i): Series => ({
+      name: `chip ${chip}`,
+      colour: colourOf(i),
+      style: 'points',
+      points: measures.fibres
+        .filter((one) => one.state === 'ok' || one.state === 'low')
+        .map((one) => [one.index, one[value]] as const),
+    }),
+  );
+  const known = series.flatMap(({ points }) => points.map(([, v]) => v)).filter(Number.isFinite);
+  if (known.length === 0) return '';
+  const last = Math.max(...parts.map(({ measures }) => measures.fibres.length)) - 1;
+  const positive = known.filter((v) => v > 0);
+  const wide = positive.length > 0 && Math.max(...positive) > 30 * Math.max(1e-3, Math.min(...positive));
+  return figure(
+    drawPlot({
+      title: labels.title,
+      x: { label: 'fibre', range: [-3, last + 3] },
+      y:
+        value === 'chi2'
+          ? { label: labels.axis, range: [0, Math.max(2, 1.1 * Math.max(...known))] }
+          : wide
+            ? { label: labels.axis, log: true }
+            : { label: labels.axis, range: [Math.min(0, 1.1 * Math.min(...known)), 1.15 * Math.max(...known, 0) || 1] },
+      series,
+    }),
+    labels.caption,
+  );
+}
+
+function pullFigure(parts: readonly ChipPart[]): string {
+  const known = parts.flatMap(({ chip, measures: { pulls } }, i) =>
+    pulls === undefined ? [] : [{ chip, pulls, colour: colourOf(i) }],
+  );
+  const [first] = known;
+  if (first === undefined) return '';
+  const { low, high, counts } = first.pulls.histogram;
+  const width = (high - low) / counts.length;
+  // As a density, so that chips and the normal are on one scale.
+  const density = (pulls: PullMeasures, n: number) => n / (pulls.level.count * width);
+  const normal = Array.from({ length: 161 }, (_, i) => {
+    const x = -PULLS + (i * 2 * PULLS) / 160;
+    return [x, Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI)] as const;
+  });
+  const said = known.map(
+    ({ chip, pulls }) =>
+      `Chip ${text(chip)}: mean ${number(Number(pulls.mean.toPrecision(2)))}, robust scatter ${number(Number(pulls.level.scatter.toPrecision(3)))}, where a right model gives ${pulls.expected.toFixed(3)}; beyond 5 σ ${number(Number(pulls.beyondPercent.toPrecision(2)))} % of ${count(pulls.level.count)} pixels.`,
+  );
+  return figure(
+    drawPlot({
+      title: 'pulls',
+      x: { label: '(data − model) / σ of a pixel', range: [-PULLS, PULLS] },
+      y: { label: 'density', log: true, range: [1e-7, 1] },
+      series: [
+        { name: 'unit normal', points: normal, colour: LINE_COLOURS[6] as string },
+        ...known.map(
+          ({ chip, pulls, colour }): Series => ({
+            name: `chip ${chip}`,
+            colour,
+            style: 'step',
+            points: [
+              ...pulls.histogram.counts.map((n, k) => [low + k * width, density(pulls, n)] as const),
+              [high, Number.NaN] as const,
+            ],
+          }),
+        ),
+      ],
+    }),
+    `${said.join(' ')} A flux is fitted to each column of a fibre, so that even a right model leaves less than the unit normal.`,
+  );
+}
+
+/** What is told first: which numbers are outside their limits, on which chips. */
+function troubles(parts: readonly ChipPart[], { missing }: ExposureHead): string {
+  const found = (['fail', 'warn'] as const).flatMap((grade) => {
+    const names = [
+      ...new Set(parts.flatMap(({ checks }) => checks.filter(({ verdict }) => verdict === grade).map((c) => c.number))),
+    ];
+    return names.map((name) => {
+      const own = parts.flatMap(({ chip, checks }) =>
+        checks.filter((one) => one.number === name && one.verdict === grade).map((check) => ({ chip, check })),
+      );
+      const [{ check }] = own as [(typeof own)[number]];
+      const [what, why = ''] = check.reason.split(': ');
+      const values = own
+        .map((one) => `${one.chip}: ${number(Number((one.check.value as number).toPrecision(3)))}`)
+        .join(', ');
+      const detail =
+        own.length === 1
+          ? `${why} (chip ${own[0]?.chip})`
+          : `${values}${check.unit === '' ? '' : ` ${check.unit}`}${why.includes('above') ? `, above ${why.split('above ')[1]}` : `, below ${why.split('below ')[1]}`}`;
+      return `<li>${badge(grade)} ${text(`${what}: ${detail}`)}</li>`;
+    });
+  });
+  const gone = missing.map(([chip, why]) => `<li>${badge('warn')} ${text(`no chip ${chip}: ${why}`)}</li>`);
+  const all = [...found, ...gone];
+  if (all.length > 0) return `<ul>${all.join('')}</ul>`;
+  const checks = parts.flatMap((part) => part.checks);
+  const known = checks.filter(({ verdict }) => verdict !== 'not measured').length;
+  return `<p>Within their limits: all ${known} numbers of ${parts.length} ${parts.length === 1 ? 'chip' : 'chips'}${known < checks.length ? `; not measured: ${checks.length - known}` : ''}.</p>`;
+}
+
+/** Names of exposures have four digits. */
+const titleOf = ({ tele, mjd, exposure, kind }: ExposureHead) =>
+  `${kind === '' ? 'exposure' : kind} ${tele} ${mjd} ${String(exposure).padStart(4, '0')}`;
+
+/** The whole page. */
+export function spectraPage(head: ExposureHead, parts: readonly ChipPart[]): string {
+  const title = titleOf(head);
+  const remarks = grouped(parts.flatMap(({ chip, remarks: own }) => own.map((one) => [chip, one] as const)));
+  const said =
+    remarks.length === 0
+      ? ''
+      : `<h2>Warnings</h2><ul>${remarks.map(([chips, sentence]) => `<li>${text(`${chips}: ${sentence}`)}</li>`).join('')}</ul>`;
+  const list = `<dl>${head.facts.map(([label, value]) => `<dt>${text(label)}</dt><dd>${text(value)}</dd>`).join('')}</dl>`;
+  const sources =
+    head.inputs.length === 0
+      ? ''
+      : `<details><summary>made of ${head.inputs.length} ${head.inputs.length === 1 ? 'file' : 'files'}</summary>${tableOf(
+          [cell('role'), cell('name'), cell('sha256')],
+          head.inputs.map(([role, name, sha256]) => [
+            cell(text(role)),
+            cell(text(name)),
+            cell(`<span class="number">${text(sha256.slice(0, 16))}</span>`),
+          ]),
+        )}</details>`;
+  const nav =
+    parts.length < 2
+      ? ''
+      : `<nav>${parts.map(({ chip, grade }) => `<a href="#chip-${text(chip)}">chip ${text(chip)} ${badge(grade)}</a>`).join('')}</nav>`;
+  const overview = [
+    pullFigure(parts),
+    fibreFigure(parts, 'sn', {
+      title: 'S/N by fibre',
+      axis: 'S/N in a column',
+      caption: 'Mean signal to noise of each fibre in a column.',
+    }),
+    fibreFigure(parts, 'chi2', {
+      title: 'chi2 by fibre',
+      axis: 'χ² / dof',
+      caption: 'Mean χ² for each degree of freedom of each fibre: 1 where the model and the errors are right.',
+    }),
+    fibreFigure(parts, 'flux', {
+      title: 'flux by fibre',
+      axis: 'mean flux',
+      caption: 'Mean flux of each fibre in a column.',
+    }),
+  ].join('');
+  const chips = parts
+    .map(
+      ({ chip, grade, html }) =>
+        `<section class="chip"><h2 id="chip-${text(chip)}">Chip ${text(chip)} ${badge(grade)}</h2>${html}</section>`,
+    )
+    .join('');
+  return htmlDocument(
+    `QA of ${title}`,
+    `<header><h1>${text(title)} ${badge(gradeOf(head, parts))}</h1>${troubles(parts, head)}${nav}${list}${sources}</header><main><h2>Throughput by fibre</h2>${throughputFigure(parts)}<h2>Model and light</h2><div class="figures">${overview}</div><h2>Verdicts</h2>${checksTable(parts)}${said}${chips}</main>`,
+    STYLE,
+  );
+}
+
+/** What JSON can carry: NaN and infinities become null. */
+const plain = (value: number) => (Number.isFinite(value) ? value : null);
+
+/** The numbers of the page. */
+export function spectraDocument(head: ExposureHead, parts: readonly ChipPart[]): unknown {
+  const { instrument, tele, mjd, exposure, kind, missing } = head;
+  return {
+    schema: SPECTRA_QA_SCHEMA,
+    instrument,
+    tele,
+    mjd,
+    exposure,
+    kind,
+    grade: gradeOf(head, parts),
+    missing: missing.map(([chip, why]) => ({ chip, why })),
+    inputs: head.inputs.map(([role, name, sha256]) => ({ role, name, sha256 })),
+    chips: parts.map(({ chip, grade, checks, measures, remarks }) => ({
+      chip,
+      grade,
+      checks: checks.map((one) => ({ ...one })),
+      numbers: measures.numbers,
+      warnings: remarks,
+      fibres: measures.fibres.map(({ index, number: own, state, ...values }) => ({
+        fibre: index,
+        number: own,
+        state,
+        ...Object.fromEntries(Object.entries(values).map(([name, value]) => [name, plain(value)])),
+      })),
+    })),
+  };
+}
