@@ -72,7 +72,7 @@ export function syntheticNight(count: number, done = 1): SyntheticNight {
   });
   const jobs: Job[] = [];
   const events: NightEvent[] = [];
-  const whole = new Map<string, { bytes: number; products: string[] }>();
+  const whole = new Map<string, { bytes: number; products: string[]; pages: string[] }>();
   const light = new Map<number, Verdict>();
   let clock = Date.UTC(2026, 0, 2, 3, 4, 5);
   const planned = exposures.filter(({ kind }) => kind !== 'missing');
@@ -103,7 +103,8 @@ export function syntheticNight(count: number, done = 1): SyntheticNight {
       events.push({ time: time(), run: 'r1', event: 'retry', job: id, outcome: { ...full, status: 'failed' } });
     }
     events.push({ time: time(), run: 'r1', event: 'end', job: id, stage: job.stage, outcome: full });
-    if (status === 'done') whole.set(id, { bytes: job.prediction.diskBytes, products: [...job.products] });
+    if (status === 'done')
+      whole.set(id, { bytes: job.prediction.diskBytes, products: [...job.products], pages: [...job.products] });
   };
   const truncated = 'HDU 31: the file ends 91520 bytes before its last block';
   for (const exposure of planned) {

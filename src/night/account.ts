@@ -28,7 +28,10 @@ export interface NightFacts {
   /** Of all logs. */
   readonly events: readonly NightEvent[];
   /** Of jobs whose product is there as its manifest says: its bytes. */
-  readonly whole: ReadonlyMap<string, { readonly bytes: number; readonly products: readonly string[] }>;
+  readonly whole: ReadonlyMap<
+    string,
+    { readonly bytes: number; readonly products: readonly string[]; readonly pages: readonly string[] }
+  >;
   /** What the light says, by number of exposure. */
   readonly light: ReadonlyMap<number, Verdict>;
   readonly calibrations: readonly NightCalibration[];
@@ -367,7 +370,7 @@ function exposureOf(
     ),
     warnings: outcomes.reduce((sum, { warnings }) => sum + (warnings?.length ?? 0), 0),
     products: own.flatMap(({ id, stage, identity }) =>
-      (facts.whole.get(id)?.products ?? []).map((name) => ({ stage, chip: identity.chip ?? '', href: page(name) })),
+      (facts.whole.get(id)?.pages ?? []).map((name) => ({ stage, chip: identity.chip ?? '', href: page(name) })),
     ),
     log: facts.logOf(exposure.exposure),
   };

@@ -2,13 +2,22 @@
  * Runs the body of a stage on opened inputs and writes its product: with identity, kernels, PROVENANCE and manifest. The jobs of a
  * night and what is done by hand go through here alike, so their products differ in nothing but what went in.
  */
+import { basename } from 'node:path';
 import { dqTable, provenanceTable } from '../calib/provenance.js';
 import { RetriableError } from '../core/errors.js';
 import type { ExposureFacts, FibreTarget } from '../core/exposure.js';
 import type { Instrument, ProvenanceEntry } from '../core/product.js';
 import { type CardInput, encodeFits, type FitsLimits, openFits } from '../fits/index.js';
 import type { JobIdentity, StageBody, StageContext, StageInputFile, StageResult } from '../stages/stage.js';
-import { hashFile, type ProductRecord, productKey, productState, type Source, type Store } from '../store/index.js';
+import {
+  hashFile,
+  type NewFile,
+  type ProductRecord,
+  productKey,
+  productState,
+  type Source,
+  type Store,
+} from '../store/index.js';
 import { bodyRecord, type chosenFor, inputSource } from './record.js';
 import type { NightStage } from './stages.js';
 
@@ -72,6 +81,11 @@ async function hashOfProduct(path: string): Promise<string> {
   return entry !== undefined && fault === undefined ? entry.sha256 : (await hashFile(path)).sha256;
 }
 
+/** Files beside the product, by their names. */
+function besideOf(product: string, { beside = [] }: StageResult): NewFile[] {
+  return beside.map(({ extension, data }) => ({ name: `${basename(product, '.fits')}.${extension}`, data }));
+}
+
 /**
  * Runs a body and writes what it gives, unless the product is done.
  * @throws what the body throws; InputError, CalibrationError, StorageError; RetriableError when `control` was raised
@@ -113,6 +127,7 @@ export async function runBody(run: BodyRun, store: Store): Promise<BodyMade> {
       product,
       encodeFits([{ header }, ...result.hdus, ...(hasDq ? [dqTable()] : []), provenance]),
       record,
+      { companions: besideOf(product, result) },
     );
     const { summary, timings, warnings } = result;
     return { status: 'done', key, summary, timings, warnings };

@@ -1,6 +1,6 @@
 /** `rampline report`: gathers what is told of a night from its almanac, manifests, products and logs, and writes the page. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { type Almanac, almanacName, badListText, readAlmanac } from '../almanac/index.js';
 import { CALIBRATION_KINDS, type CalibrationKind } from '../calib/product.js';
 import { InputError, StorageError, UsageError } from '../core/errors.js';
@@ -190,7 +190,7 @@ export function productNames(plan: Plan, events: readonly NightEvent[]): Map<str
 
 /** What was read of products. */
 interface Found {
-  readonly whole: Map<string, { bytes: number; products: readonly string[] }>;
+  readonly whole: Map<string, { bytes: number; products: readonly string[]; pages: readonly string[] }>;
   readonly light: Map<number, Verdict>;
   readonly classes: ClassRecord[];
   readonly thumbs: Map<number, Thumbnail>;
@@ -289,15 +289,19 @@ class Gatherer {
   async add(job: Job, names: readonly string[], states: readonly ProductState[]): Promise<void> {
     if (names.length === 0) return;
     let bytes = 0;
+    const pages: string[] = [];
     for (const [i, name] of names.entries()) {
       const path = join(this.#output, name);
       const { entry, fault } = states[i] as ProductState;
       if (entry === undefined || fault !== undefined) return;
-      bytes += entry.bytes;
+      const beside = entry.companions ?? [];
+      bytes += beside.reduce((sum, one) => sum + one.bytes, entry.bytes);
+      const page = beside.find((one) => one.name.endsWith('.html'));
+      pages.push(page === undefined ? name : join(dirname(name), page.name));
       const sources = entry.calibrations.filter(({ role }) => isKind(role));
       if (job.scope !== 'detector') this.#calibrations(job, path, sources);
     }
-    this.found.whole.set(job.id, { bytes, products: names });
+    this.found.whole.set(job.id, { bytes, products: names, pages });
     const { exposure, chip } = job.identity;
     const [first] = names;
     if (first === undefined || exposure === undefined || chip !== undefined) return;

@@ -10,6 +10,8 @@ export interface RatesImage {
   readonly cols: number;
   /** [row][x] in `unit` */
   readonly image: Float32Array;
+  /** [row][x] standard deviation, in the same unit */
+  readonly error: Float32Array;
   /** [row][x] inverse variance; 0: the pixel does not count. Bad pixels have 0 here. */
   readonly ivar: Float32Array;
   /** [row][x] */
@@ -87,5 +89,5 @@ export async function readRates(file: FitsFile, threads = 1): Promise<RatesImage
   if (unit === undefined) throw wrong('SCI', `the unit ${RATE_UNITS.join(' or ')}`, `'${sci.unit}'`);
   const ivar = await weightsOf(sci.data, err.data, bits.data, rows, cols, threads);
   const readSeconds = file.hdu(0).header.number('READTIME', Number.NaN);
-  return { rows, cols, image: sci.data, ivar, dq: bits.data, unit, readSeconds };
+  return { rows, cols, image: sci.data, error: err.data, ivar, dq: bits.data, unit, readSeconds };
 }

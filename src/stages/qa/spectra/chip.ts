@@ -9,7 +9,7 @@ import {
   type ChipInput,
   type ChipMeasures,
   type FibreNumbers,
-  measuredFibres,
+  litFibres,
   type ProfilePlace,
   profilePlaces,
 } from './measure.js';
@@ -313,7 +313,7 @@ const SPECTRUM_POINTS = 512;
 async function spectraFigures(input: ChipInput, measures: ChipMeasures): Promise<string[]> {
   const { spectra, traces, image } = input;
   if (spectra === undefined) return [];
-  const known = measuredFibres(measures);
+  const known = litFibres(measures.fibres);
   const chosen: (readonly [FibreNumbers | undefined, string])[] = [
     [known.at(-1), 'brightest'],
     [known[Math.floor(known.length / 2)], 'median'],
@@ -390,7 +390,7 @@ export async function chipSection(input: ChipInput, measures: ChipMeasures): Pro
   const spectra = await spectraFigures(input, measures);
   const residual = await residualFigures(input, measures);
   const parts = [
-    `<h3>Traces over the image</h3><div class="figures">${await wholeChip(input)}${(await cuts(input, measures)).join('')}</div>`,
+    `<h3>Traces over the image</h3><div class="figures">${await wholeChip(input)}<div>${(await cuts(input, measures)).join('')}</div></div>`,
     residual.length === 0 ? '' : `<h3>Residual</h3><div class="figures">${residual.join('')}</div>`,
     spectra.length === 0 ? '' : `<h3>Three spectra</h3><div class="figures">${spectra.join('')}</div>`,
     places.length === 0

@@ -260,11 +260,16 @@ export async function measureSpectra(input: ChipInput): Promise<ChipMeasures> {
   return { numbers, fibres: table, pulls, residual, sn };
 }
 
-/** Fibres that tell something by themselves, faintest first. */
-export function measuredFibres({ fibres }: ChipMeasures): FibreNumbers[] {
-  const known = fibres.filter(({ state, sn }) => (state === 'ok' || state === 'low') && sn > MEASURED_SN);
-  const all = known.length > 0 ? known : fibres.filter(({ state, flux }) => state === 'ok' && flux > 0);
-  return all.toSorted((a, b) => a.flux - b.flux);
+/** Fibres with light of their own, faintest first. */
+export function measuredFibres({ fibres, sn }: ChipMeasures): FibreNumbers[] {
+  return litFibres(fibres).filter((one) => (sn === undefined ? one.flux > 0 : one.sn > MEASURED_SN));
+}
+
+/** Fibres that have a flux at all, faintest first. */
+export function litFibres(fibres: readonly FibreNumbers[]): FibreNumbers[] {
+  return fibres
+    .filter(({ state, flux }) => (state === 'ok' || state === 'low') && Number.isFinite(flux))
+    .toSorted((a, b) => a.flux - b.flux);
 }
 
 /** Light of a profile in a pixel `offset` rows above its centre. */

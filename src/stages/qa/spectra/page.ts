@@ -93,7 +93,7 @@ function checksTable(parts: readonly ChipPart[]): string {
     const values = found.map((one) =>
       one === undefined || one.value === null
         ? '–'
-        : `<span${one.verdict === 'warn' || one.verdict === 'fail' ? ` class="${one.verdict}"` : ''}>${number(Number(one.value.toPrecision(3)))}</span>`,
+        : `<span${one.verdict === 'warn' || one.verdict === 'fail' ? ` class="${one.verdict}"` : ''}>${three(one.value)}</span>`,
     );
     const values_ = values
       .map((value, i) => `<span class="number">${text(parts[i]?.chip ?? '')}</span> ${value}`)
@@ -231,31 +231,43 @@ function pullFigure(parts: readonly ChipPart[]): string {
   );
 }
 
-/** What is told first: which numbers are outside their limits, on which chips. */
-function troubles(parts: readonly ChipPart[], { missing }: ExposureHead): string {
+/** Something to look at, in a sentence. */
+export interface Trouble {
+  readonly grade: Grade;
+  readonly sentence: string;
+}
+
+/** Which numbers are outside their limits and on which chips, the worst first, and which chips are missing. */
+export function troublesOf({ missing }: ExposureHead, parts: readonly ChipPart[]): Trouble[] {
+  const all = parts.flatMap(({ chip, checks }) => checks.map((check) => ({ chip, check })));
   const found = (['fail', 'warn'] as const).flatMap((grade) => {
-    const names = [
-      ...new Set(parts.flatMap(({ checks }) => checks.filter(({ verdict }) => verdict === grade).map((c) => c.number))),
-    ];
-    return names.map((name) => {
-      const own = parts.flatMap(({ chip, checks }) =>
-        checks.filter((one) => one.number === name && one.verdict === grade).map((check) => ({ chip, check })),
-      );
+    const bad = all.filter(({ check }) => check.verdict === grade);
+    return [...new Set(bad.map(({ check }) => check.number))].map((name): Trouble => {
+      const own = bad.filter(({ check }) => check.number === name);
       const [{ check }] = own as [(typeof own)[number]];
-      const [what, why = ''] = check.reason.split(': ');
-      const values = own
-        .map((one) => `${one.chip}: ${number(Number((one.check.value as number).toPrecision(3)))}`)
-        .join(', ');
-      const detail =
-        own.length === 1
-          ? `${why} (chip ${own[0]?.chip})`
-          : `${values}${check.unit === '' ? '' : ` ${check.unit}`}${why.includes('above') ? `, above ${why.split('above ')[1]}` : `, below ${why.split('below ')[1]}`}`;
-      return `<li>${badge(grade)} ${text(`${what}: ${detail}`)}</li>`;
+      const [what = ''] = check.reason.split(': ');
+      const values = own.map((one) => `${one.chip} ${three(one.check.value as number)}`).join(', ');
+      const [low, high] = (grade === 'fail' ? check.fail : check.warn) ?? [null, null];
+      const range =
+        low === null
+          ? `at most ${number(high)}`
+          : high === null
+            ? `at least ${number(low)}`
+            : `${number(low)} to ${number(high)}`;
+      return { grade, sentence: `${what}: ${values}${check.unit === '' ? '' : ` ${check.unit}`}; within is ${range}` };
     });
   });
-  const gone = missing.map(([chip, why]) => `<li>${badge('warn')} ${text(`no chip ${chip}: ${why}`)}</li>`);
-  const all = [...found, ...gone];
-  if (all.length > 0) return `<ul>${all.join('')}</ul>`;
+  return [...found, ...missing.map(([chip, why]): Trouble => ({ grade: 'warn', sentence: `no chip ${chip}: ${why}` }))];
+}
+
+/** Three digits. */
+const three = (value: number) => number(Number(value.toPrecision(3)));
+
+function troubleList(head: ExposureHead, parts: readonly ChipPart[]): string {
+  const found = troublesOf(head, parts);
+  if (found.length > 0) {
+    return `<ul>${found.map(({ grade, sentence }) => `<li>${badge(grade)} ${text(sentence)}</li>`).join('')}</ul>`;
+  }
   const checks = parts.flatMap((part) => part.checks);
   const known = checks.filter(({ verdict }) => verdict !== 'not measured').length;
   return `<p>Within their limits: all ${known} numbers of ${parts.length} ${parts.length === 1 ? 'chip' : 'chips'}${known < checks.length ? `; not measured: ${checks.length - known}` : ''}.</p>`;
@@ -315,13 +327,13 @@ export function spectraPage(head: ExposureHead, parts: readonly ChipPart[]): str
     .join('');
   return htmlDocument(
     `QA of ${title}`,
-    `<header><h1>${text(title)} ${badge(gradeOf(head, parts))}</h1>${troubles(parts, head)}${nav}${list}${sources}</header><main><h2>Throughput by fibre</h2>${throughputFigure(parts)}<h2>Model and light</h2><div class="figures">${overview}</div><h2>Verdicts</h2>${checksTable(parts)}${said}${chips}</main>`,
+    `<header><h1>${text(title)} ${badge(gradeOf(head, parts))}</h1>${troubleList(head, parts)}${nav}${list}${sources}</header><main><h2>Throughput by fibre</h2>${throughputFigure(parts)}<h2>Model and light</h2><div class="figures">${overview}</div><h2>Verdicts</h2>${checksTable(parts)}${said}${chips}</main>`,
     STYLE,
   );
 }
 
-/** What JSON can carry: NaN and infinities become null. */
-const plain = (value: number) => (Number.isFinite(value) ? value : null);
+/** What JSON can carry, as many digits as tell: NaN and infinities become null. */
+const plain = (value: number) => (Number.isFinite(value) ? Number(value.toPrecision(6)) : null);
 
 /** The numbers of the page. */
 export function spectraDocument(head: ExposureHead, parts: readonly ChipPart[]): unknown {
