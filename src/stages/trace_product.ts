@@ -201,8 +201,8 @@ function sizeOf(file: FitsFile, keyword: string, most: number): number {
 /** More than any detector has. */
 const MOST_PIXELS = 16_384;
 const MOST_FIBRES = 4096;
-/** A trace may lie beyond the chip by this much [px]. */
-const BEYOND = 1000;
+/** A trace may lie beyond the chip by this much [px]: most of those of a strip do. */
+const BEYOND = MOST_PIXELS;
 const MOST_WIDTH = 20;
 /** Light in a column [DN/read]; more saturates in the first read. */
 const MOST_FLUX = 1e7;
