@@ -132,14 +132,16 @@ HWY_INLINE Span SpanOf(const Place& p, int64_t reach, int64_t rows) {
   return last < first ? Span{0, 0} : Span{first, last - first + 1};
 }
 
-// Values of the cumulative profile between two nodes at z samples, 0 <= z <= 480. Near: all lanes' samples lie in one
-// register from sample `base`; else they are gathered. Both give the same bits.
+// Values of the cumulative profile between two nodes, z samples from its middle, -240 <= z <= 240: counted from there, z has
+// its smallest rounding where the light is. Near: all lanes' samples lie in one register from sample `base`; else they are
+// gathered. Both give the same bits.
 template <bool kNear>
 HWY_INLINE VF Cumulative(const float* low, const float* high, VF part, VF z, int64_t base) {
   const DF d;
   const DI di;
-  const auto i = hn::Min(hn::ConvertTo(di, z), hn::Set(di, kSamples - 2));
-  const VF f = hn::Sub(z, hn::ConvertTo(d, i));
+  const VF middle = hn::Set(d, kMiddle);
+  const auto i = hn::Min(hn::ConvertTo(di, hn::Add(z, middle)), hn::Set(di, kSamples - 2));
+  const VF f = hn::Sub(z, hn::Sub(hn::ConvertTo(d, i), middle));
   VF a0, a1, b0, b1;
   if constexpr (kNear) {
     const auto index = hn::Sub(i, hn::Set(di, static_cast<int32_t>(base)));
@@ -172,18 +174,17 @@ HWY_INLINE float HighSample(const Place& p, float edge) {
 template <bool kNear>
 HWY_INLINE void FillProfile(const float* low, const float* high, VF part, const Place& p, const Span& s, float* to) {
   const DF d;
-  const VF end = hn::Set(d, static_cast<float>(kSamples - 1)), middle = hn::Set(d, kMiddle), zero = hn::Zero(d);
-  const VF one = hn::Set(d, 1.0f);
-  VF below = zero;
+  const VF end = hn::Set(d, kMiddle), start = hn::Neg(end), two = hn::Set(d, 2.0f);
+  VF below = end;
   for (int64_t e = 0; e <= s.rows; e++) {
     const float edge = static_cast<float>(s.first + e) - 0.5f;
-    const VF z = hn::MulAdd(hn::Sub(hn::Set(d, edge), p.centre), p.scale, middle);
+    const VF z = hn::Mul(hn::Sub(hn::Set(d, edge), p.centre), p.scale);
     const auto base = static_cast<int64_t>(std::clamp(LowSample(p, edge), 0.0f, static_cast<float>(kSamples - kLanes)));
-    const VF above = Cumulative<kNear>(low, high, part, hn::Min(hn::Max(z, zero), end), base);
+    const VF above = Cumulative<kNear>(low, high, part, hn::Min(hn::Max(z, start), end), base);
     if (e > 0) {
       const VF light = hn::Sub(above, below);
-      hn::Store(hn::IfThenElseZero(hn::Le(hn::Abs(light), one), light), d,
-                to + (e - 1) * kLanes);  // not of a broken table
+      const MF sane = hn::Le(hn::Abs(light), two);  // not of a table with infinities
+      hn::Store(hn::IfThenElseZero(sane, light), d, to + (e - 1) * kLanes);
     }
     below = above;
   }

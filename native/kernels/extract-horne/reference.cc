@@ -57,7 +57,7 @@ Column Read(const KernelCall& call, int64_t x) {
       const auto here = static_cast<double>(y);
       if (std::abs(here - row) > params.reach) continue;
       const double p = edge(here + 0.5) - edge(here - 0.5);
-      light[y] = std::abs(p) <= 1 ? p : 0;
+      light[y] = std::abs(p) <= 2 ? p : 0;
     }
     c.light.push_back(light);
     c.there.push_back(there);
