@@ -1,0 +1,81 @@
+/** Functions that a profile is a sum of: cumulative, from 0 to 1, on the samples of a profile's table. */
+import { PROFILE_PER_PIXEL, PROFILE_REACH, PROFILE_SAMPLES } from '../../core/spectra.js';
+import { hermiteFunctions } from '../gauss_hermite.js';
+
+/** Functions that kernel gather-profile takes, at most. */
+export const COMPONENTS = 46;
+
+export interface Basis {
+  readonly count: number;
+  /** f32 [sample][COMPONENTS]; functions beyond `count` are 0. */
+  readonly table: Float32Array;
+  /** Whether the functions are cumulative light by themselves, so that none may have a negative part in a profile. */
+  readonly positive: boolean;
+  /** Distances of the functions' middles from the centre [px]. */
+  readonly middle: readonly number[];
+}
+
+/**
+ * Knots above the centre [px]. 0.4 px resolve a profile of sigma 0.8 px to 1e-4 (the error of a cubic spline is h^4 f'''' / 384); in the
+ * wings there is less light, and less of it varies. Multiples of the table's step, so that sums over steps are exact.
+ */
+const KNOTS = [0, 0.4, 0.8, 1.2, 1.6, 2, 2.4, 2.8, 3.2, 3.6, 4, 4.5, 5.1, 5.9, 7, 8.5, 10, 12];
+
+/** Cubic B-spline over five knots, by the recurrence of Cox (1972) and de Boor (1972). */
+function spline(knots: readonly number[], k: number, degree: number, z: number): number {
+  const at = (i: number) => knots[i] as number;
+  if (degree === 0) return z >= at(k) && z < at(k + 1) ? 1 : 0;
+  const [left, right] = [at(k + degree) - at(k), at(k + degree + 1) - at(k + 1)];
+  const rising = left > 0 ? ((z - at(k)) / left) * spline(knots, k, degree - 1, z) : 0;
+  const falling = right > 0 ? ((at(k + degree + 1) - z) / right) * spline(knots, k + 1, degree - 1, z) : 0;
+  return rising + falling;
+}
+
+/** Densities that are cubic B-splines: what an empirical profile is a sum of. */
+function splineBasis(): Basis {
+  const inner = [...KNOTS.slice(1).map((z) => -z).reverse(), ...KNOTS];
+  // The outermost functions fall to 0 at the ends, with the slope that they like.
+  const knots = [-PROFILE_REACH, -PROFILE_REACH, ...inner, PROFILE_REACH, PROFILE_REACH];
+  const count = knots.length - 4;
+  const table = new Float32Array(PROFILE_SAMPLES * COMPONENTS);
+  const middle: number[] = [];
+  // Two points of Gauss integrate a cubic exactly.
+  const gauss = 0.5 / Math.sqrt(3);
+  for (let k = 0; k < count; k++) {
+    const sums = new Float64Array(PROFILE_SAMPLES);
+    for (let s = 1; s < PROFILE_SAMPLES; s++) {
+      const z = (s - 0.5) / PROFILE_PER_PIXEL - PROFILE_REACH;
+      const step = spline(knots, k, 3, z - gauss / PROFILE_PER_PIXEL) + spline(knots, k, 3, z + gauss / PROFILE_PER_PIXEL);
+      sums[s] = (sums[s - 1] as number) + step;
+    }
+    const total = sums[PROFILE_SAMPLES - 1] as number;
+    for (let s = 0; s < PROFILE_SAMPLES; s++) table[s * COMPONENTS + k] = (sums[s] as number) / total;
+    middle.push(knots.slice(k + 1, k + 4).reduce((sum, z) => sum + z / 3, 0));
+  }
+  return { count, table, positive: true, middle };
+}
+
+/** Gauss-Hermite functions of sigma 1: (0) the Gaussian, (j) -He_{j-1}(z) phi(z), as ApogeeReduction.jl integrates them. */
+function hermiteBasis(orders: number): Basis {
+  const table = new Float32Array(PROFILE_SAMPLES * COMPONENTS);
+  for (let s = 0; s < PROFILE_SAMPLES; s++) {
+    table.set(hermiteFunctions(s / PROFILE_PER_PIXEL - PROFILE_REACH, orders), s * COMPONENTS);
+  }
+  for (let k = 0; k < orders; k++) {
+    table[k] = 0;
+    table[(PROFILE_SAMPLES - 1) * COMPONENTS + k] = k === 0 ? 1 : 0;
+  }
+  return { count: orders, table, positive: false, middle: Array.from({ length: orders }, () => 0) };
+}
+
+/** Orders of the Gauss-Hermite series, as the observatory's own. */
+export const HERMITE_ORDERS = 7;
+
+const made = new Map<string, Basis>();
+
+/** The functions of a kind of profile; made once. */
+export function basisOf(kind: 'empirical' | 'gauss-hermite'): Basis {
+  const basis = made.get(kind) ?? (kind === 'empirical' ? splineBasis() : hermiteBasis(HERMITE_ORDERS));
+  made.set(kind, basis);
+  return basis;
+}
