@@ -72,7 +72,8 @@ HWY_INLINE void AddProduct(const float* r, double w, double* sums) {
     if (wide[i] == 0) continue;  // most functions do not reach the pixel
     const auto factor = hn::Set(d, w * wide[i]);
     double* to = sums + kSide * i;
-    for (int64_t j = 0; j <= i; j += n) hn::Store(hn::MulAdd(factor, hn::Load(d, wide + j), hn::Load(d, to + j)), d, to + j);
+    for (int64_t j = 0; j <= i; j += n)
+      hn::Store(hn::MulAdd(factor, hn::Load(d, wide + j), hn::Load(d, to + j)), d, to + j);
   }
 }
 
@@ -106,13 +107,17 @@ class Gatherer {
         const int64_t from = (node * image_.cols + kNodes - 1) / kNodes;
         const int64_t to = ((node + 1) * image_.cols + kNodes - 1) / kNodes;
         HWY_ALIGN_MAX double sums[kSide * kSide] = {};
-        for (int64_t x = (from + params_.step - 1) / params_.step * params_.step; x < to; x += params_.step) {
-          Column(*tables, x, sums);
+        pixels_ = 0;
+        for (int64_t x = from; x < to; x++) {
+          // Twice the distance from the middle of the eighth, in eighths of a column.
+          const int64_t distance = std::abs(2 * kNodes * x - (2 * node + 1) * image_.cols);
+          if (distance <= kNodes * params_.window) Column(*tables, x, sums);
         }
         double* out = moments.at(node, row);
         for (int64_t i = 0; i < kSide; i++) {
           for (int64_t j = 0; j <= i; j++) out[kSide * i + j] = out[kSide * j + i] = sums[kSide * i + j];
         }
+        out[kSide * kSide] = static_cast<double>(pixels_);
       }
     }
     return Ok();
@@ -153,6 +158,7 @@ class Gatherer {
       r[kComponents] = 1;
       r[kComponents + 1] = static_cast<float>(d);
       AddProduct(r, w, sums);
+      pixels_++;
     }
   }
 
@@ -180,7 +186,7 @@ class Gatherer {
   const KernelCall& call_;
   const Params& params_;
   View<const float> image_, ivar_, centre_, width_, flux_;
-  int64_t first_ = 0, last_ = 0;
+  int64_t first_ = 0, last_ = 0, pixels_ = 0;
 };
 
 Status GatherProfile(const KernelCall& call) { return Gatherer(call).Run(); }

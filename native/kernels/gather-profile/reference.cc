@@ -38,9 +38,12 @@ Status Reference(const KernelCall& call) {
   for (int64_t row = 0; row < moments.rows; row++) {
     const int64_t first = (call.origin.row + row) * params.fibres;
     const int64_t last = std::min(first + params.fibres, kFibres) - 1;
-    for (int64_t node = 0; node < kNodes; node++) std::fill_n(moments.at(node, row), kSide * kSide, 0.0);
-    for (int64_t x = 0; x < image.cols; x += params.step) {
-      double* sums = moments.at(x * kNodes / image.cols, row);
+    for (int64_t node = 0; node < kNodes; node++) std::fill_n(moments.at(node, row), kSide * kSide + 1, 0.0);
+    for (int64_t x = 0; x < image.cols; x++) {
+      const int64_t node = x * kNodes / image.cols;
+      // Twice the distance from the middle of the eighth, in eighths of a column.
+      if (std::abs(2 * kNodes * x - (2 * node + 1) * image.cols) > kNodes * params.window) continue;
+      double* sums = moments.at(node, row);
       for (int64_t y = 0; y < image.planes; y++) {
         const double d = image.at(y, 0)[x], w = ivar.at(y, 0)[x];
         if (!(w > 0) || !Sane(w) || !Sane(d)) continue;
@@ -51,7 +54,8 @@ Status Reference(const KernelCall& call) {
         }
         // The fibre of the block that is nearest, and whether one beyond the block is nearer still.
         double nearest = kReach, beyond = 1e30;
-        for (int64_t f = std::max<int64_t>(0, first - kNeighbours); f <= std::min(kFibres - 1, last + kNeighbours); f++) {
+        for (int64_t f = std::max<int64_t>(0, first - kNeighbours); f <= std::min(kFibres - 1, last + kNeighbours);
+             f++) {
           if (!usable(f, x)) continue;
           const double distance = std::abs(static_cast<double>(y) - centre.at(0, f)[x]);
           // Of two at the same distance the lower fibre has the pixel.
@@ -72,6 +76,7 @@ Status Reference(const KernelCall& call) {
         }
         r[kComponents] = 1;
         r[kComponents + 1] = d;
+        sums[kSide * kSide]++;
         for (int64_t i = 0; i < kSide; i++) {
           for (int64_t j = 0; j < kSide; j++) {
             sums[kSide * i + j] += w * r[static_cast<size_t>(i)] * r[static_cast<size_t>(j)];

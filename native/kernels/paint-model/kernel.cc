@@ -76,7 +76,8 @@ Status PaintModel(const KernelCall& call) {
       Columns columns;
       columns.perWidth = hn::Load(d, per);
       columns.flux = hn::Load(d, light);
-      const V x = hn::ConvertTo(d, hn::Iota(di, static_cast<int32_t>(call.origin.x + start)));
+      const V x =
+          hn::ConvertTo(d, hn::Iota(di, static_cast<int32_t>(ParamsOf(call).firstColumn + call.origin.x + start)));
       const V node = hn::Min(hn::Mul(x, hn::Set(d, perColumn)), hn::Set(d, static_cast<float>(kLastNode)));
       const auto whole = hn::Min(hn::ConvertTo(di, node), hn::Set(di, static_cast<int32_t>(kLastNode - 1)));
       columns.part = hn::Sub(node, hn::ConvertTo(d, whole));
@@ -85,9 +86,7 @@ Status PaintModel(const KernelCall& call) {
       columns.right = hn::Add(columns.left, stride);
       const float* table = profile.at(fibre, 0);
       const V from = hn::Load(d, c);
-      const auto edge = [&](int64_t row) HWY_ATTR {
-        return hn::Sub(hn::Set(d, static_cast<float>(row) - 0.5f), from);
-      };
+      const auto edge = [&](int64_t row) HWY_ATTR { return hn::Sub(hn::Set(d, static_cast<float>(row) - 0.5f), from); };
       V below = Cumulative(table, columns, edge(bottom));
       for (int64_t row = bottom; row <= top; row++) {
         const V above = Cumulative(table, columns, edge(row + 1));
@@ -99,9 +98,11 @@ Status PaintModel(const KernelCall& call) {
         if (here == n) {
           hn::StoreU(hn::MulAdd(columns.flux, sane, hn::LoadU(d, to)), d, to);
         } else {
-          HWY_ALIGN_MAX float part[kMostLanes];
-          hn::Store(hn::Mul(columns.flux, sane), d, part);
-          for (int64_t i = 0; i < here; i++) to[i] += part[i];
+          // The same arithmetic, so that blocks of any width give the same bytes.
+          HWY_ALIGN_MAX float part[kMostLanes] = {};
+          std::copy_n(to, here, part);
+          hn::Store(hn::MulAdd(columns.flux, sane, hn::Load(d, part)), d, part);
+          std::copy_n(part, here, to);
         }
       }
     }

@@ -18,7 +18,8 @@ Status Reference(const KernelCall& call) {
   const double most = std::max(ParamsOf(call).columns - 1, 1);
   for (int64_t y = 0; y < model.planes; y++) {
     for (int64_t x = 0; x < model.cols; x++) {
-      const double node = std::min(8.0 * static_cast<double>(call.origin.x + x) / most, 8.0);
+      const double node =
+          std::min(8.0 * static_cast<double>(ParamsOf(call).firstColumn + call.origin.x + x) / most, 8.0);
       const int64_t n = std::min<int64_t>(static_cast<int64_t>(node), 7);
       const double part = node - static_cast<double>(n);
       double sum = 0;

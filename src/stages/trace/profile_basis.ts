@@ -4,11 +4,17 @@ import { hermiteFunctions } from '../gauss_hermite.js';
 
 /** Functions that kernel gather-profile takes, at most. */
 export const COMPONENTS = 46;
+/** Values from one sample to the next: whole registers. */
+export const COMPONENTS_STRIDE = 48;
 
 export interface Basis {
   readonly count: number;
-  /** f32 [sample][COMPONENTS]; functions beyond `count` are 0. */
+  /** f32 [sample][COMPONENTS_STRIDE]; functions beyond `count` are 0. */
   readonly table: Float32Array;
+  /** f64 [sample][COMPONENTS_STRIDE] what each adds from one sample to the next, and the first and last that add something. */
+  readonly steps: Float64Array;
+  readonly first: Int32Array;
+  readonly last: Int32Array;
   /** Whether the functions are cumulative light by themselves, so that none may have a negative part in a profile. */
   readonly positive: boolean;
   /** Distances of the functions' middles from the centre [px]. */
@@ -20,6 +26,23 @@ export interface Basis {
  * wings there is less light, and less of it varies. Multiples of the table's step, so that sums over steps are exact.
  */
 const KNOTS = [0, 0.4, 0.8, 1.2, 1.6, 2, 2.4, 2.8, 3.2, 3.6, 4, 4.5, 5.1, 5.9, 7, 8.5, 10, 12];
+
+/** The steps of a table. */
+function stepsOf(table: Float32Array, count: number): Pick<Basis, 'steps' | 'first' | 'last'> {
+  const steps = new Float64Array(table.length);
+  const [first, last] = [new Int32Array(PROFILE_SAMPLES), new Int32Array(PROFILE_SAMPLES).fill(-1)];
+  for (let s = 1; s < PROFILE_SAMPLES; s++) {
+    first[s] = count;
+    for (let k = 0; k < count; k++) {
+      const i = s * COMPONENTS_STRIDE + k;
+      steps[i] = (table[i] as number) - (table[i - COMPONENTS_STRIDE] as number);
+      if (steps[i] === 0) continue;
+      first[s] = Math.min(first[s] as number, k);
+      last[s] = k;
+    }
+  }
+  return { steps, first, last };
+}
 
 /** Cubic B-spline over five knots, by the recurrence of Cox (1972) and de Boor (1972). */
 function spline(knots: readonly number[], k: number, degree: number, z: number): number {
@@ -33,11 +56,16 @@ function spline(knots: readonly number[], k: number, degree: number, z: number):
 
 /** Densities that are cubic B-splines: what an empirical profile is a sum of. */
 function splineBasis(): Basis {
-  const inner = [...KNOTS.slice(1).map((z) => -z).reverse(), ...KNOTS];
+  const inner = [
+    ...KNOTS.slice(1)
+      .map((z) => -z)
+      .reverse(),
+    ...KNOTS,
+  ];
   // The outermost functions fall to 0 at the ends, with the slope that they like.
   const knots = [-PROFILE_REACH, -PROFILE_REACH, ...inner, PROFILE_REACH, PROFILE_REACH];
   const count = knots.length - 4;
-  const table = new Float32Array(PROFILE_SAMPLES * COMPONENTS);
+  const table = new Float32Array(PROFILE_SAMPLES * COMPONENTS_STRIDE);
   const middle: number[] = [];
   // Two points of Gauss integrate a cubic exactly.
   const gauss = 0.5 / Math.sqrt(3);
@@ -45,27 +73,34 @@ function splineBasis(): Basis {
     const sums = new Float64Array(PROFILE_SAMPLES);
     for (let s = 1; s < PROFILE_SAMPLES; s++) {
       const z = (s - 0.5) / PROFILE_PER_PIXEL - PROFILE_REACH;
-      const step = spline(knots, k, 3, z - gauss / PROFILE_PER_PIXEL) + spline(knots, k, 3, z + gauss / PROFILE_PER_PIXEL);
+      const step =
+        spline(knots, k, 3, z - gauss / PROFILE_PER_PIXEL) + spline(knots, k, 3, z + gauss / PROFILE_PER_PIXEL);
       sums[s] = (sums[s - 1] as number) + step;
     }
     const total = sums[PROFILE_SAMPLES - 1] as number;
-    for (let s = 0; s < PROFILE_SAMPLES; s++) table[s * COMPONENTS + k] = (sums[s] as number) / total;
+    for (let s = 0; s < PROFILE_SAMPLES; s++) table[s * COMPONENTS_STRIDE + k] = (sums[s] as number) / total;
     middle.push(knots.slice(k + 1, k + 4).reduce((sum, z) => sum + z / 3, 0));
   }
-  return { count, table, positive: true, middle };
+  return { count, table, ...stepsOf(table, count), positive: true, middle };
 }
 
 /** Gauss-Hermite functions of sigma 1: (0) the Gaussian, (j) -He_{j-1}(z) phi(z), as ApogeeReduction.jl integrates them. */
 function hermiteBasis(orders: number): Basis {
-  const table = new Float32Array(PROFILE_SAMPLES * COMPONENTS);
+  const table = new Float32Array(PROFILE_SAMPLES * COMPONENTS_STRIDE);
   for (let s = 0; s < PROFILE_SAMPLES; s++) {
-    table.set(hermiteFunctions(s / PROFILE_PER_PIXEL - PROFILE_REACH, orders), s * COMPONENTS);
+    table.set(hermiteFunctions(s / PROFILE_PER_PIXEL - PROFILE_REACH, orders), s * COMPONENTS_STRIDE);
   }
   for (let k = 0; k < orders; k++) {
     table[k] = 0;
-    table[(PROFILE_SAMPLES - 1) * COMPONENTS + k] = k === 0 ? 1 : 0;
+    table[(PROFILE_SAMPLES - 1) * COMPONENTS_STRIDE + k] = k === 0 ? 1 : 0;
   }
-  return { count: orders, table, positive: false, middle: Array.from({ length: orders }, () => 0) };
+  return {
+    count: orders,
+    table,
+    ...stepsOf(table, orders),
+    positive: false,
+    middle: Array.from({ length: orders }, () => 0),
+  };
 }
 
 /** Orders of the Gauss-Hermite series, as the observatory's own. */

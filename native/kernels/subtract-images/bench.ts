@@ -1,0 +1,2 @@
+/** Sizes that matter: a whole chip. */
+export default { planes: 1, rows: 2048, cols: [2048] };
