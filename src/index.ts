@@ -70,6 +70,7 @@ export {
 export { encodeFits, type FitsFile, type FitsLimits, type HduInput, Header, openFits } from './fits/index.js';
 export { apogee } from './instruments/apogee/index.js';
 export { nirc2 } from './instruments/nirc2/index.js';
+export { nirspec } from './instruments/nirspec/index.js';
 export { type BuildOutcome, type BuildRequest, buildCalibration } from './night/calib.js';
 export {
   type CheckFinding,

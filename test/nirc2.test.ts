@@ -63,7 +63,7 @@ function writeImage(
 
 describe('nirc2', () => {
   it('is an instrument like the others', () => {
-    expect(INSTRUMENTS.map(({ name }) => name)).toEqual(['apogee', 'nirc2']);
+    expect(INSTRUMENTS.map(({ name }) => name)).toEqual(['apogee', 'nirc2', 'nirspec']);
     expect(() => instrumentNamed('nirc')).toThrow('did you mean "nirc2"?');
     const { stdout } = rampline(['calib', 'build', '--help']);
     expect(stdout).toContain('apogee or nirc2');

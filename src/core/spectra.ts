@@ -22,6 +22,8 @@ export interface Spectrograph {
   readonly detectors: readonly { readonly tele: string; readonly chip: string }[];
   /** Fibres after whose index there is a gap wider than usual: blocks of the slit head. */
   gaps(detector: { readonly tele: string; readonly chip: string }): readonly number[];
+  /** Length of a long slit along rows [px]: its orders lie where fibres would. Absent where fibres are spots. */
+  readonly slit?: number | undefined;
 }
 
 /** What became of a fibre in a flat. */

@@ -124,6 +124,10 @@ export class Header {
         const first = seen.get(keyword);
         if (first !== undefined) header.warnings.push(`card ${i + 1} (${keyword}) repeats card ${first + 1}`);
         else seen.set(keyword, i);
+        // FITS standard 4.0, section 4.1.2.1
+        if (/[^A-Z0-9_-]/.test(keyword)) {
+          header.warnings.push(`card ${i + 1} (${keyword}) has characters that no keyword may have`);
+        }
       }
       header.#append(card);
     }

@@ -6,8 +6,9 @@ import { didYouMean } from '../core/suggest.js';
 import { type FitsFile, type FitsLimits, type Hdu, openFits } from '../fits/index.js';
 import { apogee } from '../instruments/apogee/index.js';
 import { nirc2 } from '../instruments/nirc2/index.js';
+import { nirspec } from '../instruments/nirspec/index.js';
 
-export const INSTRUMENTS: readonly Instrument[] = [apogee, nirc2];
+export const INSTRUMENTS: readonly Instrument[] = [apogee, nirc2, nirspec];
 
 /**
  * The instrument of that name.
