@@ -257,7 +257,7 @@ describe('an exposure with a fault', () => {
     const page = spectraPage({ ...HEAD, kind: 'domeflat' }, [flat]);
     stands(page);
     expect(page.includes('Fibre 12, blended')).toBe(true);
-    expect(page).toMatch(/broken: 2/);
+    expect(page).toMatch(/2 broken/);
     expect(page.includes('fibres without light')).toBe(true);
   });
 

@@ -1,12 +1,20 @@
 /** The page of an exposure's spectra, or of a flat's traces: one HTML file that needs nothing else. */
 import type { Grade } from '../../../calib/product.js';
+import { FIBRE_STATES, type FibreState } from '../../../core/spectra.js';
 import { type Check, judge, worse } from '../assess.js';
 import { LINE_COLOURS } from '../colours.js';
 import { badge, cell, count, figure, htmlDocument, limitText, number, right, tableOf, unitText } from '../markup.js';
 import { drawPlot, type Series, escapeMarkup as text } from '../svg.js';
 import { type Threshold, thresholds } from '../thresholds.js';
-import { chipSection, STATE_COLOURS, stateLegend } from './chip.js';
-import { type ChipInput, type ChipMeasures, measureSpectra, PULLS, type PullMeasures } from './measure.js';
+import { chipSection, STATE_COLOURS } from './chip.js';
+import {
+  type ChipInput,
+  type ChipMeasures,
+  type FibreNumbers,
+  measureSpectra,
+  PULLS,
+  type PullMeasures,
+} from './measure.js';
 
 /** Layout of the JSON document. */
 export const SPECTRA_QA_SCHEMA = 'spectra-qa/1';
@@ -66,14 +74,17 @@ export function gradeOf(head: ExposureHead, parts: readonly ChipPart[]): Grade {
 }
 
 const STYLE = `
+.wide{overflow-x:auto}.wide svg{min-width:680px}
 .nine{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:10px}.nine figure+figure{margin-top:0}.nine figcaption{margin-top:0}
 nav a{display:inline-block;margin-right:1em}a{color:inherit}
 @media(max-width:640px){.nine{grid-template-columns:minmax(0,1fr)}}
 @media(min-width:641px){.nine svg text{font-size:15px}}
-@media print{.nine{grid-template-columns:repeat(3,minmax(0,1fr))}.chip{break-before:page}}
+@media print{.wide svg{min-width:0}.nine{grid-template-columns:repeat(3,minmax(0,1fr))}.chip{break-before:page}}
 `;
 
-const colourOf = (i: number) => LINE_COLOURS[i % LINE_COLOURS.length] as string;
+/** Of chips: not those of fibres that are low, broken or blended. */
+const CHIP_COLOURS = [LINE_COLOURS[0], LINE_COLOURS[2], LINE_COLOURS[6]] as readonly string[];
+const colourOf = (i: number) => CHIP_COLOURS[i % CHIP_COLOURS.length] as string;
 
 /** Like sentences once, with the chips that they are of. */
 export function grouped(said: readonly (readonly [chip: string, sentence: string])[]): (readonly [string, string])[] {
@@ -95,27 +106,42 @@ function checksTable(parts: readonly ChipPart[]): string {
         ? '–'
         : `<span${one.verdict === 'warn' || one.verdict === 'fail' ? ` class="${one.verdict}"` : ''}>${three(one.value)}</span>`,
     );
-    const values_ = values
+    const shown = values
       .map((value, i) => `<span class="number">${text(parts[i]?.chip ?? '')}</span> ${value}`)
       .join(' ');
     return [
       cell(badge(verdicts.length === 0 ? 'not measured' : worse(...verdicts))),
       cell(`${text(first.reason.split(': ')[0] as string)}<br><span class="number">${text(name)}</span>`),
-      right(`${values_}${unitText(first.unit)}`),
+      right(`${shown}${unitText(first.unit)}`),
       right(limitText(first)),
     ];
   });
   return tableOf([cell('verdict'), cell('number'), right('chips'), right('limits')], rows, 'checks');
 }
 
+/** Fibres that are on a chip, with a margin. */
+function fibreRange(parts: readonly ChipPart[]): readonly [number, number] {
+  const found = parts.flatMap(({ measures }) => measures.fibres.filter(({ state }) => state !== 'off-chip'));
+  const indices = found.map(({ index }) => index);
+  return indices.length === 0 ? [0, 1] : [Math.min(...indices) - 1, Math.max(...indices) + 1];
+}
+
+/** '296 ok, 2 low, 2 broken' */
+function stateCounts(fibres: readonly FibreNumbers[]): string {
+  const many = (state: FibreState) => fibres.filter((one) => one.state === state).length;
+  return FIBRE_STATES.filter((state) => many(state) > 0)
+    .map((state) => `${many(state)} ${state}`)
+    .join(', ');
+}
+
 function throughputFigure(parts: readonly ChipPart[]): string {
   const known = parts
     .flatMap(({ measures }) => measures.fibres.map(({ throughput }) => throughput))
     .filter(Number.isFinite);
-  const last = Math.max(...parts.map(({ measures }) => measures.fibres.length)) - 1;
   if (known.length === 0) {
     return '<p>No dome flat says what part of the light each fibre shows: the throughput is unknown.</p>';
   }
+  const counts = grouped(parts.map(({ chip, measures }) => [chip, stateCounts(measures.fibres)] as const));
   const good = parts.map(({ chip, measures }, i): Series => {
     const fibres = measures.fibres.filter(({ state }) => state === 'ok');
     return {
@@ -137,15 +163,15 @@ function throughputFigure(parts: readonly ChipPart[]): string {
       : [{ name: state, colour: STATE_COLOURS[state], style: 'dots', points: apart(points) }];
   });
   return figure(
-    drawPlot({
+    `<div class="wide">${drawPlot({
       title: 'throughput by fibre',
       width: 900,
       height: 280,
-      x: { label: 'fibre, from the bottom of the chip', range: [-3, last + 3] },
+      x: { label: 'fibre, from the bottom of the chip', range: fibreRange(parts) },
       y: { label: 'throughput, 1: median', range: [0, 1.1 * Math.max(1.2, ...known)] },
       series: [...good, ...marked],
-    }),
-    `Relative throughput of each fibre with its error. ${parts.map(({ chip, measures }) => `Chip ${text(chip)}: ${stateLegend(measures.fibres.map(({ state }) => state))}.`).join(' ')}`,
+    })}</div>`,
+    `Relative throughput of each fibre with its error. ${counts.map(([chips, states]) => `Chip ${text(chips)}: ${states}.`).join(' ')}`,
   );
 }
 
@@ -170,13 +196,12 @@ function fibreFigure(
   );
   const known = series.flatMap(({ points }) => points.map(([, v]) => v)).filter(Number.isFinite);
   if (known.length === 0) return '';
-  const last = Math.max(...parts.map(({ measures }) => measures.fibres.length)) - 1;
   const positive = known.filter((v) => v > 0);
   const wide = positive.length > 0 && Math.max(...positive) > 30 * Math.max(1e-3, Math.min(...positive));
   return figure(
     drawPlot({
       title: labels.title,
-      x: { label: 'fibre', range: [-3, last + 3] },
+      x: { label: 'fibre', range: fibreRange(parts) },
       y:
         value === 'chi2'
           ? { label: labels.axis, range: [0, Math.max(2, 1.1 * Math.max(...known))] }
@@ -213,7 +238,7 @@ function pullFigure(parts: readonly ChipPart[]): string {
       x: { label: '(data − model) / σ of a pixel', range: [-PULLS, PULLS] },
       y: { label: 'density', log: true, range: [1e-7, 1] },
       series: [
-        { name: 'unit normal', points: normal, colour: LINE_COLOURS[6] as string },
+        { name: 'unit normal', points: normal },
         ...known.map(
           ({ chip, pulls, colour }): Series => ({
             name: `chip ${chip}`,
@@ -346,6 +371,7 @@ export function spectraDocument(head: ExposureHead, parts: readonly ChipPart[]):
     exposure,
     kind,
     grade: gradeOf(head, parts),
+    reasons: troublesOf(head, parts).map(({ grade, sentence }) => `${grade}: ${sentence}`),
     missing: missing.map(([chip, why]) => ({ chip, why })),
     inputs: head.inputs.map(([role, name, sha256]) => ({ role, name, sha256 })),
     chips: parts.map(({ chip, grade, checks, measures, remarks }) => ({
