@@ -222,6 +222,20 @@ export async function evaluateBackground(
   return model;
 }
 
+/** `image - model`, in new memory; [row][x]. */
+export async function subtractImages(
+  image: Float32Array,
+  model: Float32Array,
+  rows: number,
+  cols: number,
+  threads = 1,
+): Promise<Float32Array> {
+  const out = new Float32Array(rows * cols);
+  const map = (data: Float32Array) => ({ data, rows, cols });
+  await runKernel('subtract-images', { image: map(image), model: map(model), difference: map(out) }, {}, { threads });
+  return out;
+}
+
 /** `image - background`, in new memory; [row][x] [DN/read]. */
 export async function subtractBackground(
   image: Float32Array,
@@ -230,9 +244,5 @@ export async function subtractBackground(
   background: Background,
   threads = 1,
 ): Promise<Float32Array> {
-  const model = await evaluateBackground(rows, cols, background, threads);
-  const out = new Float32Array(rows * cols);
-  const map = (data: Float32Array) => ({ data, rows, cols });
-  await runKernel('subtract-images', { image: map(image), model: map(model), difference: map(out) }, {}, { threads });
-  return out;
+  return subtractImages(image, await evaluateBackground(rows, cols, background, threads), rows, cols, threads);
 }

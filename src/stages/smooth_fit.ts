@@ -102,13 +102,13 @@ export function solveCholesky(l: Float64Array, n: number, v: Float64Array, from 
 export interface Block {
   /** Values of the terms, here. */
   readonly across: Float64Array;
-  /** [size][size] normal matrix, and [size] its right side. */
-  readonly matrix: Float64Array;
+  /** [size][size] normal matrix, in float32 as memory is what a product with all blocks waits for, and [size] its right side. */
+  readonly matrix: Float32Array;
   readonly right: Float64Array;
 }
 
 /** y = matrix v */
-function multiply(matrix: Float64Array, v: Float64Array, y: Float64Array): void {
+function multiply(matrix: Float32Array, v: Float64Array, y: Float64Array): void {
   const size = v.length;
   for (let i = 0; i < size; i++) {
     let sum = 0;
@@ -118,7 +118,14 @@ function multiply(matrix: Float64Array, v: Float64Array, y: Float64Array): void 
 }
 
 /** Adds `scale` times v[from ...] to y[to ...], `count` values. */
-function addScaled(scale: number, v: Float64Array, from: number, y: Float64Array, to: number, count: number): void {
+function addScaled(
+  scale: number,
+  v: Float32Array | Float64Array,
+  from: number,
+  y: Float64Array,
+  to: number,
+  count: number,
+): void {
   for (let k = 0; k < count; k++) y[to + k] = (y[to + k] as number) + scale * (v[from + k] as number);
 }
 
@@ -186,7 +193,7 @@ export function solveBlocks(
   const direction = Float64Array.from(z);
   const product = new Float64Array(all);
   let power = dot(residual, z);
-  const enough = 1e-12 * power;
+  const enough = 1e-9 * power;
   for (let round = 0; round < MOST_ROUNDS && power > enough; round++) {
     apply(direction, product);
     const along = power / dot(direction, product);

@@ -199,7 +199,7 @@ class Fit {
   /** The equations of a block of fibres, from its moments at all nodes. */
   private blockOf(across: Float64Array, moments: Float64Array, b: number): Block {
     const { size, unknowns } = this;
-    const [matrix, right] = [new Float64Array(size * size), new Float64Array(size)];
+    const [matrix, right] = [new Float32Array(size * size), new Float64Array(size)];
     const place = unknowns.map(({ k }) => (k < this.basis.count ? k : COMPONENTS));
     for (let node = 0; node < NODES; node++) {
       // The profile's straight lines from node to node, in the middle of an eighth.
