@@ -138,13 +138,18 @@ const dot = (a: Float64Array, b: Float64Array): number => {
 /**
  * Coefficients [term][size] that solve all blocks together, with `penalty` [size] added to the diagonal for each term; unknown i of a
  * term in which it is not `allowed` is 0. Conjugate gradients, preconditioned with the mean block (Hestenes & Stiefel 1952), which
- * is close, as the terms are orthogonal where blocks are alike. `explained` is by how much chi2 falls.
+ * is close, as the terms are orthogonal where blocks are alike. `explained` is by how much chi2 falls; `variance` that of a sum v of the
+ * unknowns in a term, by the mean block.
  */
 export function solveBlocks(
   blocks: readonly Block[],
   penalty: Float64Array,
   allowed: (term: number, i: number) => boolean,
-): { readonly coefficients: Float64Array; readonly explained: number } {
+): {
+  readonly coefficients: Float64Array;
+  readonly explained: number;
+  readonly variance: (term: number, v: Float64Array) => number;
+} {
   const [across, size] = [blocks[0]?.across.length ?? 0, penalty.length];
   if (across === 0 || size === 0) throw new BugError('expected a block at least');
   const all = across * size;
@@ -205,5 +210,11 @@ export function solveBlocks(
     power = next;
   }
   // chi2(0) - chi2(c) = 2 c'b - c'Nc = c'b + c'(b - Nc)
-  return { coefficients, explained: dot(coefficients, right) + dot(coefficients, residual) };
+  const variance = (term: number, sum: Float64Array): number => {
+    const masked = sum.map((value, i) => (free[term * size + i] ? value : 0));
+    const solved = Float64Array.from(masked);
+    solveCholesky(factorOf[term] as Float64Array, size, solved);
+    return dot(masked, solved);
+  };
+  return { coefficients, variance, explained: dot(coefficients, right) + dot(coefficients, residual) };
 }

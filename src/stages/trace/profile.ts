@@ -66,6 +66,8 @@ export interface MeasuredProfile {
   readonly scale: Float32Array;
   /** [fibre][node] scattered light beside the fibre that was fitted with the profile [DN/read]. */
   readonly background: Float32Array;
+  /** [fibre][node] error of the profile: of the light below its centre, as a part of all, by the weights of the pixels. */
+  readonly error: Float32Array;
   /** Chi2 of the fit for each degree of freedom. */
   readonly chi2: number;
   readonly pixels: number;
@@ -106,6 +108,8 @@ class Fit {
   private readonly fibreTerms: readonly Float64Array[];
   private readonly columnTerms: readonly Float64Array[];
   readonly coefficients: Float64Array;
+  /** [fibre][node] */
+  readonly errors: Float32Array;
   private readonly ports: Readonly<Record<string, BoundArray>>;
   chi2 = 0;
   pixels = 0;
@@ -139,6 +143,7 @@ class Fit {
     ).flat();
     this.size = this.unknowns.length;
     this.coefficients = new Float64Array(this.fibreTerms.length * this.size);
+    this.errors = new Float32Array(fibres * PROFILE_NODES);
     const fibre = (data: Float32Array, fill: number) => ({
       data: filledUp(data, fibres * cols, KERNEL_FIBRES * cols, fill),
       rows: KERNEL_FIBRES,
@@ -186,7 +191,24 @@ class Fit {
     const limits = this.unknowns.map(({ k }) => this.limitsOf(k).across);
     const solution = solveBlocks(blocks, penalty, (term, i) => term < (limits[i] as number));
     this.coefficients.set(solution.coefficients);
+    this.setErrors(solution.variance);
     this.chi2 -= solution.explained;
+  }
+
+  /** Errors of the light below the centre; what a function adds counts less the half that normalising takes away again. */
+  private setErrors(variance: (term: number, v: Float64Array) => number): void {
+    const middle = PROFILE_REACH * PROFILE_PER_PIXEL * COMPONENTS_STRIDE;
+    for (let node = 0; node < PROFILE_NODES; node++) {
+      const v = Float64Array.from(this.unknowns, ({ k, along }) => {
+        const q = (this.columnTerms[along] as Float64Array)[node] as number;
+        return k < this.basis.count ? q * ((this.basis.table[middle + k] as number) - 0.5) : 0;
+      });
+      const parts = this.fibreTerms.map((_, t) => variance(t, v));
+      for (let f = 0; f < this.input.fibres; f++) {
+        const sum = this.fibreTerms.reduce((all, p, t) => all + (p[f] as number) ** 2 * (parts[t] as number), 0);
+        this.errors[f * PROFILE_NODES + node] = Math.sqrt(sum);
+      }
+    }
   }
 
   /** How many terms across fibres and along x a function has. */
@@ -338,6 +360,7 @@ export async function measureProfile(input: ProfileInput, options: ProfileOption
     shift,
     scale,
     background,
+    error: fit.errors,
     chi2: fit.chi2 / Math.max(fit.pixels, 1),
     pixels: fit.pixels,
   };
