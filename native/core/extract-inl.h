@@ -366,7 +366,8 @@ class Solver {
   }
 
   // L D L^T without square roots, then the fluxes. A fibre without light, or one that its neighbours leave no information
-  // of its own, drops out: its row and column are passed over.
+  // of its own, drops out: its row and column are passed over. One that only shows its wings is solved for, as its neighbours
+  // need it; it is not told of.
   HWY_INLINE void Factor() {
     const DF d;
     const VF zero = hn::Zero(d), one = hn::Set(d, 1.0f);
@@ -378,7 +379,7 @@ class Solver {
     }
     for (int64_t f = 0; f < n; f++) {
       const VF pivot = Get(pivot_, f), own = Get(own_, f);
-      MF ok = hn::And(hn::Gt(own, zero), hn::Ge(Get(light_, f), hn::Set(d, kLeastLight)));
+      MF ok = hn::And(hn::Gt(own, zero), hn::Ge(Get(squares_, f), hn::Set(d, kLeastSquares)));
       ok = hn::And(ok, hn::Ge(pivot, hn::Mul(own, hn::Set(d, kLeastPivot))));
       const VF inverse = hn::IfThenElseZero(ok, hn::Div(one, hn::IfThenElse(ok, pivot, one)));
       Put(inverse, pivot_, f);
@@ -505,7 +506,8 @@ class Solver {
       const float* profile = ProfileOf(f);
       const VF c = LoadPart(d, v_.centre.at(f, 0) + at_.x, at_.count), row = Half(c);
       const VF own = Get(own_, f), light = Get(light_, f);
-      const MF dropped = hn::Or(hn::Eq(Get(pivot_, f), zero), Shared(f));
+      const MF dim = hn::Lt(light, hn::Set(d, kLeastLight));
+      const MF dropped = hn::Or(dim, hn::Or(hn::Eq(Get(pivot_, f), zero), Shared(f)));
       const VF flux = hn::IfThenZeroElse(dropped, Get(flux_, f));
       const VF variance = hn::IfThenElse(dropped, one, Get(variance_, f));
       StorePart(d, hn::Add(flux, zero), v_.flux.at(f, 0) + at_.x, at_.count);
@@ -552,7 +554,7 @@ class Solver {
         bits = hn::Or(bits, hn::IfThenElseZero(hn::RebindMask(du, counts), hn::Load(du, bits_ + (first + j) * kLanes)));
       }
       bits = hn::Or(bits, set(dropped, dq::kExtractionFailed));
-      bits = hn::Or(bits, set(hn::Lt(light, hn::Set(d, kLeastLight)), dq::kNoGoodPixels));
+      bits = hn::Or(bits, set(dim, dq::kNoGoodPixels));
       const MF wide = hn::And(hn::Lt(Get(squares_, f), hn::Set(d, kWideSquares)), hn::Not(dropped));
       bits = hn::Or(bits, set(wide, dq::kWideWindow));
       if constexpr (kBand > 0) bits = hn::Or(bits, set(hn::Gt(crosstalk, one), dq::kCrossTalk));

@@ -34,6 +34,8 @@ constexpr float kLeastLight = 0.1f;
 constexpr float kLeastPivot = 0.02f;
 // Squared normalised overlap above which a fibre shares the fate of one that cannot be told from it.
 constexpr float kMostOverlap = 0.9f;
+// Sum of P^2 on good pixels below which a fibre has no light at all: no pixel with 0.001 of it.
+constexpr float kLeastSquares = 1e-6f;
 // Pixels with less of a fibre's light do not hand it their bits (ApogeeReduction.jl, extract_optimal_iter).
 constexpr float kCounts = 1e-3f;
 // WIDE_WINDOW: sqrt(1 / sum P^2) above 10 pixels (the same).

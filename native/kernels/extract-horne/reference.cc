@@ -83,7 +83,7 @@ Solution Solve(const Column& c) {
       if (c.weight[y] > 0) seen += light[y];
       if (c.weight[y] > 0) squares += light[y] * light[y];
     }
-    const bool kept = own > 0 && seen >= 0.1f;
+    const bool kept = own > 0 && squares >= 1e-6f;
     s.kept.push_back(kept);
     s.own.push_back(own);
     s.seen.push_back(seen);
@@ -132,8 +132,8 @@ Status Reference(const KernelCall& call) {
     }
     for (size_t f = 0; f < n; f++) {
       const auto plane = static_cast<int64_t>(f);
-      const bool dropped = s.kept[f] == 0;
-      const double variance = dropped ? 0 : 1 / s.own[f];
+      const bool dropped = s.kept[f] == 0 || s.seen[f] < 0.1f;
+      const double variance = s.kept[f] == 0 ? 0 : 1 / s.own[f];
       double sum = 0, freedom = 0, others = 0, on = 0;
       uint32_t bits = call.ports[kTraceDq].view<const uint32_t>().at(plane, 0)[x];
       for (size_t y = 0; y < c.value.size(); y++) {

@@ -101,7 +101,7 @@ Solution Solve(const Column& c) {
   s.kept.assign(n, 0);
   for (size_t f = 0; f < n; f++) {
     const double own = s.normal[f][f];
-    s.kept[f] = own > 0 && s.seen[f] >= 0.1f && a[f][f] >= 0.02f * own;
+    s.kept[f] = own > 0 && s.squares[f] >= 1e-6f && a[f][f] >= 0.02f * own;
     if (!s.kept[f]) continue;
     const double pivot = a[f][f];
     for (double& value : a[f]) value /= pivot;
@@ -164,7 +164,7 @@ Status Reference(const KernelCall& call) {
     }
     for (size_t f = 0; f < n; f++) {
       const auto plane = static_cast<int64_t>(f);
-      bool dropped = s.kept[f] == 0;
+      bool dropped = s.kept[f] == 0 || s.seen[f] < 0.1f;
       for (size_t g = 0; g < n; g++) {
         const double both = s.normal[f][f] * s.normal[g][g];
         if (g != f && s.kept[g] == 0 && s.normal[g][g] > 0 && s.normal[f][g] * s.normal[f][g] > 0.9f * both)
