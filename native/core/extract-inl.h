@@ -299,12 +299,11 @@ class Solver {
     }
     Solve();
     if (s_.photonVariance > 0 || s_.reject > 0) {
-      const MF rejected = Reweight();
-      const bool any = !hn::AllFalse(d, rejected);
-      if (any || s_.photonVariance > 0) Solve();
-      // What was rejected had made the model too bright, and the revised weights with it.
-      if (any && s_.photonVariance > 0) {
-        Revise(rejected);
+      const bool rejected = Reweight();
+      if (rejected || s_.photonVariance > 0) Solve();
+      // The first model had the faults of the weights as given, and the light of what was rejected.
+      if (s_.photonVariance > 0) {
+        Revise();
         Solve();
       }
     }
@@ -408,13 +407,13 @@ class Solver {
     }
   }
 
-  // Weights by the model, and none for what stands out above it. Returns the lanes where something did.
-  HWY_NOINLINE MF Reweight() {
+  // Weights by the model, and none for what stands out above it. Returns whether anything did.
+  HWY_NOINLINE bool Reweight() {
     const DF d;
     const DU du;
     const VF zero = hn::Zero(d), photons = hn::Set(d, s_.photonVariance), tolerance = hn::Set(d, s_.profileError);
     const VF limit = hn::Set(d, s_.reject > 0 ? s_.reject * s_.reject : 0.0f), one = hn::Set(d, 1.0f);
-    MF any = hn::FirstN(d, 0);
+    bool any = false;
     for (int64_t y = 0; y < v_.rows(); y++) {
       const VF value = Get(value_, y), model = Get(model_, y);
       VF w = Get(weight_, y);
@@ -425,7 +424,7 @@ class Solver {
         const MF out = hn::And(hn::And(hn::Gt(residual, zero), hn::Gt(w, zero)),
                                hn::Gt(hn::Mul(hn::Mul(residual, residual), w), allowed));
         if (HWY_UNLIKELY(!hn::AllFalse(d, out))) {
-          any = hn::Or(any, out);
+          any = true;
           w = hn::IfThenZeroElse(out, w);
           const VU bits = hn::Load(du, bits_ + y * kLanes);
           const VU mark = hn::IfThenElse(hn::RebindMask(du, out), hn::Set(du, dq::kModelOutlier), bits);
@@ -442,18 +441,18 @@ class Solver {
   static HWY_INLINE VF Revised(VF w, VF value, VF model, VF photons) {
     const DF d;
     const VF zero = hn::Zero(d);
-    const VF more = hn::Mul(photons, hn::Sub(hn::Max(model, zero), hn::Max(value, zero)));
+    const VF more = hn::Mul(photons, hn::Sub(hn::Max(model, zero), value));
     return hn::Div(w, hn::Max(hn::MulAdd(w, more, hn::Set(d, 1.0f)), hn::Set(d, kLeastRevised)));
   }
 
-  // Again from the weights as given, in the lanes of `lanes`, for pixels that still have any.
-  HWY_NOINLINE void Revise(MF lanes) {
+  // Again from the weights as given, for pixels that still have any.
+  HWY_NOINLINE void Revise() {
     const DF d;
     for (int64_t y = 0; y < v_.rows(); y++) {
       const VF w = Get(weight_, y);
       const VF given = PixelsOf(v_, y, at_, s_.bad).weight;
       const VF again = Revised(given, Get(value_, y), Get(model_, y), hn::Set(d, s_.photonVariance));
-      Put(hn::IfThenElse(hn::And(lanes, hn::Gt(w, hn::Zero(d))), again, w), weight_, y);
+      Put(hn::IfThenElseZero(hn::Gt(w, hn::Zero(d)), again), weight_, y);
     }
   }
 

@@ -34,8 +34,9 @@ constexpr float kLeastLight = 0.1f;
 constexpr float kLeastPivot = 0.02f;
 // Squared normalised overlap above which a fibre shares the fate of one that cannot be told from it.
 constexpr float kMostOverlap = 0.9f;
-// Sum of P^2 on good pixels below which a fibre has no light at all: no pixel with 0.001 of it.
-constexpr float kLeastSquares = 1e-6f;
+// Sum of P^2 on good pixels below which a fibre has no light at all: no pixel with 1e-5 of it, where float32 still has
+// a hundredth of that. Of a neighbour 1000 times as bright, less is lost in the noise.
+constexpr float kLeastSquares = 1e-10f;
 // Pixels with less of a fibre's light do not hand it their bits (ApogeeReduction.jl, extract_optimal_iter).
 constexpr float kCounts = 1e-3f;
 // WIDE_WINDOW: sqrt(1 / sum P^2) above 10 pixels (the same).

@@ -83,7 +83,7 @@ Solution Solve(const Column& c) {
       if (c.weight[y] > 0) seen += light[y];
       if (c.weight[y] > 0) squares += light[y] * light[y];
     }
-    const bool kept = own > 0 && squares >= 1e-6f;
+    const bool kept = own > 0 && squares >= 1e-10f;
     s.kept.push_back(kept);
     s.own.push_back(own);
     s.seen.push_back(seen);
@@ -95,7 +95,7 @@ Solution Solve(const Column& c) {
 }
 
 double Revised(double weight, double value, double model, double photons) {
-  const double more = photons * (std::max(model, 0.0) - std::max(value, 0.0));
+  const double more = photons * (std::max(model, 0.0) - value);
   return weight / std::max(1 + weight * more, 0.1);
 }
 
@@ -124,7 +124,7 @@ Status Reference(const KernelCall& call) {
       }
     }
     if (rejected || photons > 0) s = Solve(c);
-    if (rejected && photons > 0) {
+    if (photons > 0) {
       for (size_t y = 0; y < c.value.size(); y++) {
         if (c.weight[y] > 0) c.weight[y] = Revised(given[y], c.value[y], s.model[y], photons);
       }

@@ -101,7 +101,7 @@ Solution Solve(const Column& c) {
   s.kept.assign(n, 0);
   for (size_t f = 0; f < n; f++) {
     const double own = s.normal[f][f];
-    s.kept[f] = own > 0 && s.squares[f] >= 1e-6f && a[f][f] >= 0.02f * own;
+    s.kept[f] = own > 0 && s.squares[f] >= 1e-10f && a[f][f] >= 0.02f * own;
     if (!s.kept[f]) continue;
     const double pivot = a[f][f];
     for (double& value : a[f]) value /= pivot;
@@ -126,7 +126,7 @@ Solution Solve(const Column& c) {
 }
 
 double Revised(double weight, double value, double model, double photons) {
-  const double more = photons * (std::max(model, 0.0) - std::max(value, 0.0));
+  const double more = photons * (std::max(model, 0.0) - value);
   return weight / std::max(1 + weight * more, 0.1);
 }
 
@@ -156,7 +156,7 @@ Status Reference(const KernelCall& call) {
       }
     }
     if (rejected || photons > 0) s = Solve(c);
-    if (rejected && photons > 0) {
+    if (photons > 0) {
       for (size_t y = 0; y < c.value.size(); y++) {
         if (c.weight[y] > 0) c.weight[y] = Revised(given[y], c.value[y], s.model[y], photons);
       }

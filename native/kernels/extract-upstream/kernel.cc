@@ -17,6 +17,8 @@ using namespace fibres;  // NOLINT: registers of columns, places and profiles of
 constexpr int64_t kModelReach = 12;     // rows on each side that a fibre's model covers
 constexpr int64_t kWindows[] = {2, 4};  // rows on each side that its flux is taken from, sweep by sweep
 constexpr double kLeastVariance = 1e-12;
+// Sum of P^2 below which nothing is measured: no pixel of the window has 0.001 of the light.
+constexpr double kLeastSquares = 1e-6;
 
 // Of one fibre in one column.
 struct Line {
@@ -120,7 +122,7 @@ class Upstream {
       own += p * p * w;
       squares += p * p;
     }
-    const bool known = squares > static_cast<double>(extract::kLeastSquares);
+    const bool known = squares > kLeastSquares;
     line.flux = known ? right / own : 0;
     line.weight = known ? own : 0;
   }

@@ -1,0 +1,230 @@
+/**
+ * node bench/extraction.mjs: the four ways to extract, side by side, against the mock's truth.
+ *
+ *   node bench/extraction.mjs [--rows N] [--seed N] [--plot FILE.svg] [--json]
+ *
+ * Fibres of all brightnesses (signal-to-noise ratio 5 to 500, the faint beside the bright), true traces, profiles and
+ * background, so that what is seen is the method's own doing. Twice: with exact variances, and with variances that follow
+ * each pixel's noise, as those of a ramp fit do. Then without noise, every second fibre 1000 times as bright. Goals that
+ * are missed are said to be missed; the exit code is 1 then, 0 else.
+ */
+import { writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { columns, ROOT, setUp } from './timing.mjs';
+
+const { values: args } = parseArgs({
+  options: {
+    rows: { type: 'string', default: '2048' },
+    seed: { type: 'string', default: '1' },
+    plot: { type: 'string' },
+    json: { type: 'boolean', default: false },
+  },
+});
+const rows = Number(args.rows);
+const seed = Number(args.seed);
+setUp('product', true);
+const js = (path) => import(new URL(`build/js/${path}`, `file://${ROOT}`));
+const { BAD_PIXELS, extractWith } = await js('stages/extract/methods.js');
+const { mockSpectra } = await js('simulate/spectra.js');
+const { DQ } = await js('core/generated/dq.js');
+
+/** [e-/read]: with the mock's noise S/N 5 to 500 and more. */
+const FAINTEST = 1;
+const BRIGHTEST = 8000;
+/** Brightnesses that follow each other from fibre to fibre in leaps. */
+const brightness = (fibre) => FAINTEST * (BRIGHTEST / FAINTEST) ** (((fibre * 7) % 41) / 40);
+const LOW = 5;
+const HIGH = 500;
+const BINS = 6;
+const METHODS = {
+  joint: (variance) => ['joint', { photonVariance: variance }],
+  // ±4 rows, as upstream's own Horne: with the whole profile the neighbours' light would all be in it.
+  horne: (variance) => ['horne', { photonVariance: variance, reach: 4 }],
+  upstream: () => ['upstream', {}],
+  boxcar: () => ['boxcar', {}],
+};
+
+/** The mock's image without its scattered light, and its traces, as extraction takes them. */
+function inputsOf(mock) {
+  const { rows, cols, fibres, image, ivar, dq, truth } = mock;
+  const traceDq = new Uint32Array(fibres * cols);
+  for (const [f, state] of truth.states.entries()) {
+    if (state === 'broken') traceDq.fill(DQ.BROKEN_FIBRE, f * cols, (f + 1) * cols);
+  }
+  const { centre, width, profile, background } = truth;
+  const light = image.map((value, i) => value - background[i]);
+  return { rows, cols, fibres, image: light, ivar, dq, centre, width, profile, traceDq };
+}
+
+const mean = (sums) => sums.z / sums.n;
+const empty = () => ({ n: 0, z: 0, zz: 0, ratio: 0, chi2: 0 });
+function figures(sums) {
+  const { n, zz, ratio, chi2 } = sums;
+  const pull = mean(sums);
+  return { n, pull, std: Math.sqrt(zz / n - pull * pull), ratio: ratio / n - 1, chi2: chi2 / n };
+}
+
+/** Pulls in bins of the true S/N (flux over the error that joint states), of all of them, and ratios above S/N 100. */
+async function judge(measuredVariance) {
+  const light = (fibre) => brightness(fibre);
+  const mock = await mockSpectra({ tele: 'apo', chip: 'b', type: 'object', rows, seed, light, measuredVariance });
+  const inputs = inputsOf(mock);
+  const { cols, fibres, truth } = mock;
+  const photons = measuredVariance ? 1 / (mock.gain * (mock.reads - 1)) : 0;
+  const out = {};
+  let reference;
+  for (const [name, choose] of Object.entries(METHODS)) {
+    const found = await extractWith(...choose(photons).toSpliced(1, 0, inputs));
+    reference ??= found;
+    const bins = Array.from({ length: BINS }, empty);
+    const all = empty();
+    const bright = empty();
+    for (let i = 0; i < fibres * cols; i++) {
+      const flux = truth.flux[i];
+      const signal = flux * Math.sqrt(reference.ivar[i]);
+      if (!(signal >= LOW && signal < HIGH && found.ivar[i] > 0)) continue;
+      if ((found.dq[i] & (BAD_PIXELS | DQ.OFF_CHIP)) !== 0) continue;
+      const z = (found.flux[i] - flux) * Math.sqrt(found.ivar[i]);
+      const bin = bins[Math.floor((Math.log(signal / LOW) / Math.log(HIGH / LOW)) * BINS)];
+      for (const sums of signal > 100 ? [bin, all, bright] : [bin, all]) {
+        sums.n++;
+        sums.z += z;
+        sums.zz += z * z;
+        sums.ratio += found.flux[i] / flux;
+        sums.chi2 += found.chi2?.[i] ?? Number.NaN;
+      }
+    }
+    const edge = (k) => LOW * (HIGH / LOW) ** (k / BINS);
+    out[name] = {
+      all: figures(all),
+      bright: figures(bright),
+      bins: bins.map((sums, k) => ({ from: edge(k), to: edge(k + 1), ...figures(sums) })),
+    };
+  }
+  return out;
+}
+
+/** What is left of a neighbour 1000 times as bright, over the neighbour's flux: largest and root mean square. */
+async function leak() {
+  const light = (fibre) => (fibre % 2 === 0 ? 1 : 1000);
+  const options = { tele: 'apo', chip: 'b', type: 'object', rows, seed, light, noise: false, badPixels: 0 };
+  const mock = await mockSpectra(options);
+  const inputs = inputsOf(mock);
+  const { cols, fibres, truth } = mock;
+  const out = {};
+  for (const [name, choose] of Object.entries(METHODS)) {
+    const found = await extractWith(...choose(0).toSpliced(1, 0, inputs));
+    let [most, squares, n] = [0, 0, 0];
+    for (let f = 2; f < fibres - 1; f += 2) {
+      for (let x = 0; x < cols; x++) {
+        const i = f * cols + x;
+        const bright = Math.max(truth.flux[i - cols], truth.flux[i + cols]);
+        if (!(found.ivar[i] > 0 && bright > 0) || (found.dq[i] & DQ.OFF_CHIP) !== 0) continue;
+        const left = Math.abs(found.flux[i] - truth.flux[i]) / bright;
+        most = Math.max(most, left);
+        squares += left * left;
+        n++;
+      }
+    }
+    out[name] = { most, rms: Math.sqrt(squares / n) };
+  }
+  return out;
+}
+
+const GOALS = [
+  ['mean pull, S/N 5 to 500', (m) => m.exact.all.pull, 0.01, 4],
+  ['std of pulls less 1', (m) => m.exact.all.std - 1, 0.02, 4],
+  ['flux / truth less 1, S/N > 100', (m) => m.exact.bright.ratio, 5e-4, 6],
+  ['chi2 / dof less 1', (m) => m.exact.all.chi2 - 1, 0.02, 4],
+  ['mean pull, variances of the pixels', (m) => m.measured.all.pull, 0.01, 4],
+  ['std less 1, variances of the pixels', (m) => m.measured.all.std - 1, 0.02, 4],
+  ['flux / truth less 1, the same, S/N > 100', (m) => m.measured.bright.ratio, 5e-4, 6],
+  ['chi2 / dof less 1, the same', (m) => m.measured.all.chi2 - 1, 0.02, 4],
+  ['most of a 1000:1 neighbour left', (m) => m.leak.most, 1e-4, 7],
+];
+
+const exact = await judge(false);
+const measured = await judge(true);
+const left = await leak();
+const methods = Object.keys(METHODS);
+const result = Object.fromEntries(
+  methods.map((name) => [name, { exact: exact[name], measured: measured[name], leak: left[name] }]),
+);
+const goals = GOALS.map(([what, value, goal, digits]) => {
+  const values = Object.fromEntries(methods.map((name) => [name, Number(value(result[name]).toFixed(digits))]));
+  return { what, goal, digits, values, met: Math.abs(value(result.joint)) <= goal };
+});
+
+/** Mean pulls against S/N, and what is left of a bright neighbour, as an SVG. */
+function draw() {
+  const colours = { joint: '#0b6e4f', horne: '#d1495b', upstream: '#30638e', boxcar: '#edae49' };
+  const parts = [];
+  const text = (x, y, words, more = '') => parts.push(`<text x="${x}" y="${y}" ${more}>${words}</text>`);
+  const panel = (top, data, title) => {
+    const at = (signal, pull) => {
+      const x = 70 + 330 * (Math.log(signal / LOW) / Math.log(HIGH / LOW));
+      const y = top + 100 - 90 * Math.max(-1, Math.min(1, pull));
+      return `${x.toFixed(1)},${y.toFixed(1)}`;
+    };
+    text(70, top - 6, title, 'font-weight="bold"');
+    parts.push(`<rect x="70" y="${top}" width="330" height="200" fill="none" stroke="#999"/>`);
+    for (const pull of [-1, -0.5, 0, 0.5, 1]) {
+      const y = top + 100 - 90 * pull;
+      parts.push(`<line x1="70" x2="400" y1="${y}" y2="${y}" stroke="${pull === 0 ? '#666' : '#ddd'}"/>`);
+      text(62, y + 4, pull, 'text-anchor="end"');
+    }
+    for (const signal of [5, 10, 20, 50, 100, 200, 500]) {
+      text(at(signal, 0).split(',')[0], top + 216, signal, 'text-anchor="middle"');
+    }
+    for (const name of methods) {
+      const points = data[name].bins.filter(({ n }) => n > 0);
+      const line = points.map(({ from, to, pull }) => at(Math.sqrt(from * to), pull)).join(' ');
+      parts.push(`<polyline points="${line}" fill="none" stroke="${colours[name]}" stroke-width="2"/>`);
+    }
+  };
+  panel(40, exact, 'mean pull, exact variances');
+  panel(300, measured, 'mean pull, variances of the pixels');
+  text(235, 540, 'true signal-to-noise ratio (beyond ±1 drawn at ±1)', 'text-anchor="middle"');
+  text(500, 34, 'largest part of a 1000:1 neighbour left', 'font-weight="bold"');
+  for (const [i, name] of methods.entries()) {
+    const width = Math.max(1, 50 * (8 + Math.log10(Math.max(left[name].most, 1e-8))));
+    const y = 56 + 44 * i;
+    parts.push(`<rect x="580" y="${y}" width="${width.toFixed(1)}" height="24" fill="${colours[name]}"/>`);
+    text(570, y + 17, name, 'text-anchor="end"');
+    text(586 + width, y + 17, left[name].most.toExponential(1));
+  }
+  const goal = 580 + 50 * 4;
+  parts.push(`<line x1="${goal}" x2="${goal}" y1="48" y2="232" stroke="#000" stroke-dasharray="4"/>`);
+  text(goal, 248, 'goal 1e-4', 'text-anchor="middle"');
+  const head =
+    '<svg xmlns="http://www.w3.org/2000/svg" width="1060" height="560" font-family="sans-serif" font-size="13">';
+  return `${head}\n<rect width="1060" height="560" fill="#fff"/>\n${parts.join('\n')}\n</svg>\n`;
+}
+if (args.plot !== undefined) writeFileSync(args.plot, draw());
+
+if (args.json) process.stdout.write(`${JSON.stringify({ rows, seed, goals, result })}\n`);
+else {
+  const head = ['', 'goal', ...methods, 'joint meets it'];
+  const cells = goals.map(({ what, goal, digits, values, met }) => [
+    what,
+    String(goal),
+    ...methods.map((name) => (Number.isNaN(values[name]) ? '' : values[name].toFixed(digits))),
+    met ? 'yes' : 'NO',
+  ]);
+  console.log(columns([head, ...cells], [1, 2, 3, 4, 5]));
+  for (const [title, data] of [
+    ['exact variances', exact],
+    ['variances of the pixels', measured],
+  ]) {
+    const lines = Array.from({ length: BINS }, (_, k) => {
+      const { from, to, n } = data.joint.bins[k];
+      const pulls = methods.map(
+        (name) => `${data[name].bins[k].pull.toFixed(3)} ± ${data[name].bins[k].std.toFixed(3)}`,
+      );
+      return [`${from.toFixed(0)} to ${to.toFixed(0)}`, String(n), ...pulls];
+    });
+    console.log(`\nPulls by S/N, ${title}\n`);
+    console.log(columns([['S/N', 'values', ...methods], ...lines], [1, 2, 3, 4, 5]));
+  }
+}
+process.exitCode = goals.every(({ met }) => met) ? 0 : 1;
