@@ -15,13 +15,15 @@ namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 using namespace rampline::trace_tweak;  // NOLINT: the generated ports and parameters
 
-constexpr int kSamples = 481, kNodes = 9, kTable = 512;
+constexpr int kSamples = 481, kNodes = 9;
+constexpr int kTable = 512;  // a register from the last sample on lies within
 constexpr float kReach = 12.0f, kPerPixel = 20.0f;
 constexpr int kPixels = 9, kHalf = 4;  // of a window
 constexpr int kTotals = 11;
 constexpr int64_t kGroup = 32;   // columns that share a profile
 constexpr int kFewest = 5;       // pixels with weight: four parameters and one to spare
 constexpr float kRidge = 1e-4f;  // keeps the flux defined where profile and background cannot be told apart
+constexpr float kSure = 9.0f;    // square of the significance at which half of a flux is believed
 constexpr float kHuge = 1e30f;   // not data
 constexpr float kFar = 1e6f;     // px; not a position
 
@@ -74,7 +76,10 @@ class Block {
       Slopes(Table(fibre), Slope());
       V totals[kTotals];
       for (V& total : totals) total = hn::Zero(d_);
-      for (int64_t at = x; at < end; at += lanes) Add(fibre, row, {at, std::min(lanes, end - at)}, totals);
+      for (int64_t at = x; at < end; at += lanes) {
+        Fetch(fibre + 2, row, at);
+        Add(fibre, row, {at, std::min(lanes, end - at)}, totals);
+      }
       for (int i = 0; i < kTotals; i++) {
         sums_.at(fibre, row)[i] += static_cast<double>(hn::GetLane(hn::SumOfLanes(d_, totals[i])));
       }
@@ -85,6 +90,20 @@ class Block {
   float* Table(int64_t fibre) { return tables_ + (fibre % 3) * kTable; }
   float* Slope() { return tables_ + 3 * kTable; }
 
+  // Asks for the window of a fibre before its turn: rows of a detector lie pages apart, and waiting for them takes longest.
+  void Fetch(int64_t fibre, int64_t row, int64_t x) const {
+    if (fibre >= centre_.planes) return;
+    const float centre = centre_.at(fibre, row)[x];
+    if (!(centre > 0 && centre < static_cast<float>(image_.planes))) return;
+    const auto middle = static_cast<int64_t>(centre);
+    const int64_t last = std::min(middle + kHalf, image_.planes - 1);
+    for (int64_t y = std::max<int64_t>(middle - kHalf, 0); y <= last; y++) {
+      __builtin_prefetch(image_.at(y, row) + x);
+      __builtin_prefetch(ivar_.at(y, row) + x);
+      if (dq_.data != nullptr) __builtin_prefetch(dq_.at(y, row) + x);
+    }
+  }
+
   V Load(const View<const float>& from, int64_t plane, int64_t row, Columns c) const {
     const float* in = from.at(plane, row) + c.x;
     if (c.count == static_cast<int64_t>(hn::Lanes(d_))) return hn::LoadU(d_, in);
@@ -94,17 +113,34 @@ class Block {
   }
   M Below(V v, float limit) const { return hn::Lt(hn::Abs(v), hn::Set(d_, limit)); }  // false for NaN
 
-  // Index into a table and the way to the next sample, at z widths from the centre.
-  VI Find(V z, V* part) const {
+  // Where z widths from the centre lies in a table: the sample below, and the way to the next. Neighbouring columns see nearly
+  // the same place, so that one register from `base` on mostly holds the samples of all of them; gathering takes longer.
+  struct Place {
+    VI index;
+    V part;
+    int32_t base;
+    bool near;
+  };
+  Place Find(V z) const {
     const V at = hn::Mul(hn::Add(z, hn::Set(d_, kReach)), hn::Set(d_, kPerPixel));
     const V inside = hn::Min(hn::Max(at, hn::Zero(d_)), hn::Set(d_, static_cast<float>(kSamples - 1)));
     const VI index = hn::Min(hn::ConvertTo(di_, inside), hn::Set(di_, kSamples - 2));
-    *part = hn::Sub(inside, hn::ConvertTo(d_, index));
-    return index;
+    const V part = hn::Sub(inside, hn::ConvertTo(d_, index));
+    const int32_t base = hn::GetLane(hn::MinOfLanes(di_, index));
+    const VI beyond = hn::Set(di_, base + static_cast<int32_t>(hn::Lanes(d_)));
+    return {index, part, base, hn::AllTrue(di_, hn::Lt(index, beyond))};
   }
-  V Look(const float* table, VI index, V part) const {
-    const V a = hn::GatherIndex(d_, table, index), b = hn::GatherIndex(d_, table + 1, index);
-    return hn::MulAdd(hn::Sub(b, a), part, a);
+  V Look(const float* table, const Place& place) const {
+    V a, b;
+    if (place.near) {
+      const auto within = hn::IndicesFromVec(d_, hn::Sub(place.index, hn::Set(di_, place.base)));
+      a = hn::TableLookupLanes(hn::LoadU(d_, table + place.base), within);
+      b = hn::TableLookupLanes(hn::LoadU(d_, table + place.base + 1), within);
+    } else {
+      a = hn::GatherIndex(d_, table, place.index);
+      b = hn::GatherIndex(d_, table + 1, place.index);
+    }
+    return hn::MulAdd(hn::Sub(b, a), place.part, a);
   }
 
   // Takes the light of a fibre off the window whose first pixel is `first`.
@@ -116,10 +152,10 @@ class Block {
     const V light = hn::IfThenElseZero(known, flux);
     const V per = hn::Div(hn::Set(d_, 1.0f), hn::IfThenElse(known, width, hn::Set(d_, 1.0f)));
     const V from = hn::IfThenElseZero(known, hn::Sub(first, centre));
-    V part, before = hn::Zero(d_);
+    V before = hn::Zero(d_);
     for (int t = 0; t <= kPixels; t++) {
-      const VI index = Find(hn::Mul(hn::Add(from, hn::Set(d_, static_cast<float>(t) - 0.5f)), per), &part);
-      const V cumulative = Look(Table(fibre), index, part);
+      const Place place = Find(hn::Mul(hn::Add(from, hn::Set(d_, static_cast<float>(t) - 0.5f)), per));
+      const V cumulative = Look(Table(fibre), place);
       if (t > 0) rest[t - 1] = hn::NegMulAdd(light, hn::Sub(cumulative, before), rest[t - 1]);
       before = cumulative;
     }
@@ -204,11 +240,11 @@ class Block {
     // The profile and its derivatives with respect to the centre and the logarithm of the width.
     V shape[kPixels], move[kPixels], widen[kPixels];
     const V from = hn::Sub(first, centre);
-    V part, cumulative = zero, slope = zero, spread = zero;
+    V cumulative = zero, slope = zero, spread = zero;
     for (int t = 0; t <= kPixels; t++) {
       const V z = hn::Mul(hn::Add(from, hn::Set(d_, static_cast<float>(t) - 0.5f)), per);
-      const VI index = Find(z, &part);
-      const V sum = Look(Table(fibre), index, part), steep = Look(Slope(), index, part), wide = hn::Mul(z, steep);
+      const Place place = Find(z);
+      const V sum = Look(Table(fibre), place), steep = Look(Slope(), place), wide = hn::Mul(z, steep);
       if (t > 0) {
         shape[t - 1] = hn::Sub(sum, cumulative);
         move[t - 1] = hn::Mul(hn::Sub(slope, steep), per);
@@ -241,28 +277,31 @@ class Block {
     const V chi2 = Dot(w, data, data), freedom = hn::Sub(number, hn::Set(d_, 2.0f));
     const V doubt = hn::Div(chi2, hn::Mul(hn::Max(freedom, one), hn::Set(d_, params_.doubt)));
     const V belief = hn::Div(one, hn::MulAdd(doubt, doubt, one));
-    const V light = hn::Mul(hn::Mul(flux, flux), belief);
-    // The square of a noisy flux is too large by the flux's variance.
-    const V sure = hn::Mul(hn::NegMulAdd(one, perPower, hn::Mul(flux, flux)), belief), noisy = hn::Mul(light, belief);
+    // What is noise in one fibre must not become a pull, neither its own nor in the next.
+    const V certain = hn::Mul(hn::Mul(flux, flux), power);
+    const V trust = hn::Div(certain, hn::Add(certain, hn::Set(d_, kSure)));
+    const V trusted = hn::Mul(flux, trust), pulling = hn::Mul(trusted, belief);
+    // Without bias the product of the true flux and the trusted one: trusted flux - variance d(trusted)/d(flux).
+    const V beyond = hn::Add(hn::MulAdd(hn::Set(d_, 2.0f), trust, hn::Set(d_, -3.0f)), certain);
+    const V sure = hn::Mul(hn::Mul(hn::Mul(perPower, trust), beyond), belief), noisy = hn::Mul(pulling, pulling);
     const V cc = Dot(w, move, move), cw = Dot(w, move, widen), ww = Dot(w, widen, widen);
-    const V believed = hn::Mul(flux, belief);
-    const V sums[kTotals] = {hn::Mul(believed, Dot(w, move, data)),
-                             hn::Mul(believed, Dot(w, widen, data)),
+    const V sums[kTotals] = {hn::Mul(pulling, Dot(w, move, data)),
+                             hn::Mul(pulling, Dot(w, widen, data)),
                              hn::Mul(sure, cc),
                              hn::Mul(sure, cw),
                              hn::Mul(sure, ww),
                              hn::Mul(noisy, cc),
                              hn::Mul(noisy, cw),
                              hn::Mul(noisy, ww),
-                             hn::Mul(light, power),
+                             hn::IfThenElseZero(hn::Gt(flux, zero), hn::Mul(certain, belief)),
                              hn::Mul(belief, chi2),
                              hn::Mul(belief, freedom)};
-    M usable = hn::And(enough, Below(flux, kHuge));
+    M usable = hn::And(enough, Below(flux, 1e15f));
     for (const V& sum : sums) usable = hn::And(usable, Below(sum, kHuge));
     for (int i = 0; i < kTotals; i++) {
       totals[i] = hn::Add(totals[i], hn::IfThenElseZero(usable, sums[i]));
     }
-    const V fitted = hn::IfThenElseZero(usable, flux);
+    const V fitted = hn::IfThenElseZero(usable, trusted);
     float* out = fitted_.at(fibre, row) + c.x;
     if (c.count == static_cast<int64_t>(hn::Lanes(d_))) {
       hn::StoreU(fitted, d_, out);

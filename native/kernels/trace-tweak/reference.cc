@@ -19,17 +19,23 @@ class Table {
     }
     for (int i = 1; i < 480; i++) slope_[i] = (light_[i + 1] - light_[i - 1]) / 0.1;
   }
-  double Light(double z) const { return Between(light_, z); }
-  double Slope(double z) const { return Between(slope_, z); }
+  double Light(float z) const { return Between(light_, z); }
+  double Slope(float z) const { return Between(slope_, z); }
 
  private:
-  static double Between(const std::array<double, 481>& table, double z) {
-    const double at = std::clamp((z + 12) * 20, 0.0, 480.0);
+  static double Between(const std::array<double, 481>& table, float z) {
+    const double at = std::clamp((z + 12) * 20, 0.0f, 480.0f);
     const int i = std::min(static_cast<int>(at), 479);
     return table[i] * (i + 1 - at) + table[i + 1] * (at - i);
   }
   std::array<double, 481> light_{}, slope_{};
 };
+
+// Place of a pixel's edge in widths from a centre. Positions are floats here too: tables that are drawn at random jump so much
+// from sample to sample that the last bit of a position would be all that is compared.
+float Place(int64_t y, float half, float centre, float width) {
+  return (static_cast<float>(y) - centre + half) * (1.0f / width);
+}
 
 bool Sane(double centre, double width) { return std::abs(centre) < 1e6 && width > 0.01f && width < 100; }
 
@@ -47,14 +53,14 @@ Status Reference(const KernelCall& call) {
       std::fill_n(sums, 11, 0.0);
       for (int64_t x = 0; x < image.cols; x++) {
         call.ports[kFitted].view<float>().at(k, row)[x] = 0;
-        const double c = centre.at(k, row)[x], w = width.at(k, row)[x];
+        const float c = centre.at(k, row)[x], w = width.at(k, row)[x];
         if (!Sane(c, w)) continue;
         const int64_t column = (call.origin.row + row) * params.stride + x;
         const Table own(profile, k, column, params.columns);
         // The normal equations of background, flux, centre, width and data.
         double n[5][5] = {}, square = 0;
         int number = 0;
-        const auto middle = static_cast<int64_t>(std::floor(centre.at(k, row)[x] + 0.5f));
+        const auto middle = static_cast<int64_t>(std::floor(c + 0.5f));
         for (int64_t y = middle - 4; y <= middle + 4; y++) {
           if (y < 0 || y >= image.planes) continue;
           double data = image.at(y, row)[x];
@@ -63,13 +69,12 @@ Status Reference(const KernelCall& call) {
           if (bad || !(weight > 0 && weight < 1e30 && std::abs(data) < 1e30)) continue;
           for (int64_t other = k - 1; other <= k + 1 && flux.data != nullptr; other += 2) {
             if (other < 0 || other >= centre.planes) continue;
-            const double oc = centre.at(other, row)[x], ow = width.at(other, row)[x], of = flux.at(other, row)[x];
+            const float oc = centre.at(other, row)[x], ow = width.at(other, row)[x], of = flux.at(other, row)[x];
             if (!Sane(oc, ow) || !(std::abs(of) < 1e30)) continue;
             const Table table(profile, other, column, params.columns);
-            const double z = static_cast<double>(y) - oc;
-            data -= of * (table.Light((z + 0.5) / ow) - table.Light((z - 0.5) / ow));
+            data -= of * (table.Light(Place(y, 0.5f, oc, ow)) - table.Light(Place(y, -0.5f, oc, ow)));
           }
-          const double high = (static_cast<double>(y) + 0.5 - c) / w, low = (static_cast<double>(y) - 0.5 - c) / w;
+          const float high = Place(y, 0.5f, c, w), low = Place(y, -0.5f, c, w);
           const double shape = own.Light(high) - own.Light(low);
           const double move = (own.Slope(low) - own.Slope(high)) / w;
           const double widen = low * own.Slope(low) - high * own.Slope(high);
@@ -92,12 +97,14 @@ Status Reference(const KernelCall& call) {
           for (int j = 2; j < 5; j++) s[i][j] = n[i][j] - a[i] * n[1][j] - a[j] * n[1][i] + a[i] * a[j] * n[1][1];
         }
         const double doubt = s[4][4] / (number - 2) / params.doubt, belief = 1 / (1 + doubt * doubt);
-        const double sure = belief * (f * f - 1 / power), noisy = belief * belief * f * f;
-        const double list[11] = {belief * f * s[2][4],   belief * f * s[3][4], sure * s[2][2],       sure * s[2][3],
+        // g = f z / (z + 9), its derivative, and the estimate of the true flux times g.
+        const double z = f * f * power, g = f * z / (z + 9), slope = (z * z + 27 * z) / ((z + 9) * (z + 9));
+        const double sure = belief * (f * g - slope / power), noisy = belief * belief * g * g;
+        const double list[11] = {belief * g * s[2][4],   belief * g * s[3][4], sure * s[2][2],       sure * s[2][3],
                                  sure * s[3][3],         noisy * s[2][2],      noisy * s[2][3],      noisy * s[3][3],
-                                 belief * f * f * power, belief * s[4][4],     belief * (number - 2)};
+                                 f > 0 ? belief * z : 0, belief * s[4][4],     belief * (number - 2)};
         for (int i = 0; i < 11; i++) sums[i] += list[i];
-        call.ports[kFitted].view<float>().at(k, row)[x] = static_cast<float>(f);
+        call.ports[kFitted].view<float>().at(k, row)[x] = static_cast<float>(g);
       }
     }
   }
