@@ -34,7 +34,10 @@ const MOST_PIXELS = 16_384;
  */
 export const NO_WEIGHT_BITS = BAD_BITS & ~(DQ.JUMP | DQ.JUMPS);
 
-/** Weights of pixels: 1 / error^2; 0 for bad ones and for those without a value. */
+/**
+ * Weights of pixels: 1 / error^2; 0 for bad ones and for those without a value.
+ * @param photons variance by photons of a rate of 1: that part of the variance is taken off, so that weights do not follow the noise
+ */
 export async function weightsOf(
   image: Float32Array,
   error: Float32Array,
@@ -42,6 +45,7 @@ export async function weightsOf(
   rows: number,
   cols: number,
   threads = 1,
+  photons = 0,
 ): Promise<Float32Array> {
   const ivar = new Float32Array(rows * cols);
   await runKernel(
@@ -52,7 +56,7 @@ export async function weightsOf(
       dq: { data: dq, rows, cols },
       ivar: { data: ivar, rows, cols },
     },
-    { skip: NO_WEIGHT_BITS },
+    { skip: NO_WEIGHT_BITS, photons },
     { threads },
   );
   return ivar;

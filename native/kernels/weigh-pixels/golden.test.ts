@@ -17,4 +17,9 @@ it('weigh-pixels gives 1 / error^2, and 0 to what must not count', async () => {
   expect([...ivar]).toEqual([0.25, 4, 0, 0, 0, 0, 0, 0, 0]);
   await runKernel('weigh-pixels', ports, { skip: 8 });
   expect(ivar[8]).toBe(1 / 16);
+  // 2^2 - 3 x 1 = 1; nothing is taken off a negative value; 4^2 - 20 x 1 is negative: a tenth of 16.
+  value[8] = 20;
+  await runKernel('weigh-pixels', ports, { photons: 3 });
+  expect([ivar[0], ivar[1]]).toEqual([1, 4]);
+  expect(ivar[8]).toBeCloseTo(1 / 1.6, 6);
 });

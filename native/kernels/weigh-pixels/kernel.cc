@@ -21,20 +21,24 @@ struct Row {
 };
 
 template <class D>
-HWY_INLINE void Pixels(D d, const Row& p, int64_t x, uint32_t skip) {
+HWY_INLINE void Pixels(D d, const Row& p, int64_t x, uint32_t skip, float photons) {
   const hn::RebindToUnsigned<D> du;
   const auto most = hn::Set(d, std::numeric_limits<float>::max());
   const auto finite = [&](auto v) HWY_ATTR { return hn::Le(hn::Abs(v), most); };  // false for NaN
-  const auto error = hn::LoadU(d, p.error + x);
-  const auto weight = hn::Div(hn::Set(d, 1.0f), hn::Mul(error, error));
+  const auto value = hn::LoadU(d, p.value + x), error = hn::LoadU(d, p.error + x);
+  const auto variance = hn::Mul(error, error);
+  const auto own = hn::Mul(hn::Set(d, photons), hn::Max(value, hn::Zero(d)));
+  const auto rest = hn::Max(hn::Sub(variance, own), hn::Mul(variance, hn::Set(d, 0.1f)));
+  const auto weight = hn::Div(hn::Set(d, 1.0f), rest);
   const auto clear = hn::RebindMask(d, hn::Eq(hn::And(hn::LoadU(du, p.dq + x), hn::Set(du, skip)), hn::Zero(du)));
-  const auto known = hn::And(finite(hn::LoadU(d, p.value + x)), hn::And(finite(error), hn::Gt(error, hn::Zero(d))));
+  const auto known = hn::And(finite(value), hn::And(finite(error), hn::Gt(error, hn::Zero(d))));
   const auto counts = hn::And(hn::And(clear, known), finite(weight));
   hn::StoreU(hn::IfThenElseZero(counts, weight), d, p.ivar + x);
 }
 
 Status WeighPixels(const KernelCall& call) {
-  const auto skip = static_cast<uint32_t>(ParamsOf(call).skip);
+  const Params& params = ParamsOf(call);
+  const auto skip = static_cast<uint32_t>(params.skip);
   const auto value = call.ports[kValue].view<const float>();
   const hn::ScalableTag<float> d;
   const hn::CappedTag<float, 1> d1;
@@ -43,8 +47,8 @@ Status WeighPixels(const KernelCall& call) {
     const Row p = {value.at(0, row), call.ports[kError].view<const float>().at(0, row),
                    call.ports[kDq].view<const uint32_t>().at(0, row), call.ports[kIvar].view<float>().at(0, row)};
     int64_t x = 0;
-    for (; x + n <= value.cols; x += n) Pixels(d, p, x, skip);
-    for (; x < value.cols; x++) Pixels(d1, p, x, skip);
+    for (; x + n <= value.cols; x += n) Pixels(d, p, x, skip, params.photons);
+    for (; x < value.cols; x++) Pixels(d1, p, x, skip, params.photons);
   }
   return Ok();
 }

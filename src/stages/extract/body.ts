@@ -9,7 +9,7 @@ import { runKernel } from '../../engine/index.js';
 import type { CardInput, Header } from '../../fits/index.js';
 import { type Background, fitBackground, subtractBackground } from '../background.js';
 import { countBits, median, rowProfile } from '../measure.js';
-import { type RatesImage, readRates } from '../rates_image.js';
+import { type RatesImage, readRates, weightsOf } from '../rates_image.js';
 import { encodeSpectra, type ModelTerm, type SpectraFibre } from '../spectra_product.js';
 import type { StageBody, StageContext } from '../stage.js';
 import { chooseTraces, type Throughput } from './choose.js';
@@ -115,23 +115,15 @@ function modelTerms(tweak: Tweak, background: Background | undefined, unit: stri
     text: 'factor of the widths against the flat',
   });
   if (background !== undefined) {
-    const middle = (values: Float32Array) => median(values);
-    terms.push(
-      {
-        name: 'BACKGROUND',
-        value: middle(background.grid),
-        error: middle(background.gridError),
-        unit,
-        text: 'scattered light, median of a coarse grid over the chip, and its error',
-      },
-      {
-        name: 'BACKCHI2',
-        value: background.chi2,
-        error: Number.NaN,
-        unit: '',
-        text: 'chi2 of the scattered light for each degree of freedom',
-      },
-    );
+    // The errors are those of readout noise; the scatter about the model says what they really are.
+    const error = median(background.gridError) * Math.sqrt(Math.max(1, background.chi2));
+    terms.push({
+      name: 'BACKGROUND',
+      value: median(background.grid),
+      error,
+      unit,
+      text: 'scattered light, median of a coarse grid over the chip, and its error',
+    });
   }
   return terms;
 }
@@ -171,12 +163,15 @@ export const extract: StageBody = async (context: StageContext) => {
     parameters.tweak ? tweakTraces(traces, rates, { threads }) : { tweak: NOT_ASKED, ...traces },
   );
   const moved = { rows, cols, fibres, centre, width, profile: traces.profile };
-  const background = parameters.background
-    ? await timed('background', () => fitBackground({ ...moved, image: rates.image, ivar: rates.ivar }))
-    : undefined;
-  const light = background === undefined ? rates.image : await subtractBackground(rates.image, rows, cols, background);
   const primary = image.file.hdu(0).header;
   const photons = photonVariance(rates, primary, instrument, { tele, chip });
+  // Weights that follow the noise would make faint light too small by a third of it.
+  const fitted = async () => {
+    const ivar = await weightsOf(rates.image, rates.error, rates.dq, rows, cols, threads, photons);
+    return fitBackground({ ...moved, image: rates.image, ivar, threads });
+  };
+  const background = parameters.background ? await timed('background', fitted) : undefined;
+  const light = background === undefined ? rates.image : await subtractBackground(rates.image, rows, cols, background);
   const extracted = await timed('extract', () =>
     extractWith(
       method,
