@@ -1,5 +1,5 @@
 /**
- * A night of full-size chips, raw .apz to calibrated 2-D images: time, core-seconds, memory, and where the time goes.
+ * A night of full-size chips, raw .apz to calibrated 2-D images and spectra: time, core-seconds, memory, and where the time goes.
  *
  *   node bench/night.mjs DIR [--exposures 12] [--jobs 2] [--memory 8G] [--generate] [--json FILE]
  *
@@ -35,8 +35,11 @@ const MJD = 60_857;
 const SAMPLE_MS = 100;
 /** Clock ticks of /proc in a second (proc(5)). */
 const TICKS = 100;
-/** Goals: core-seconds for an exposure of three chips, and the share of orchestration. */
+/** Goals: core-seconds for an exposure of three chips, to 2-D images and to spectra, and the share of orchestration. */
 const GOAL_SECONDS = 3;
+const GOAL_SPECTRA_SECONDS = 5;
+/** Stages that a night of 2-D images needs. */
+const STAGES_2D = /^(ramp|calibrate|classify|build-.*)$/;
 const GOAL_ORCHESTRATION = 0.02;
 
 const { values: args, positionals } = parseArgs({
@@ -272,6 +275,9 @@ night += (joint * inputs(whole)) / inputs(here);
 const states = {};
 for (const { status } of outcomes.values()) states[status] = (states[status] ?? 0) + 1;
 const perExposure = total / count;
+const byStage = {};
+for (const { stage, seconds: s } of outcomes.values()) byStage[stage] = (byStage[stage] ?? 0) + (total * s) / busy;
+const images = Object.entries(byStage).reduce((sum, [stage, s]) => sum + (STAGES_2D.test(stage) ? s : 0), 0) / count;
 const result = {
   date: new Date().toISOString().slice(0, 10),
   machine: machine(),
@@ -285,6 +291,8 @@ const result = {
   cpuSeconds: total,
   busy: total / (Number(args.jobs) * wall),
   coreSecondsPerExposure: perExposure,
+  coreSecondsPerExposureTo2d: images,
+  coreSecondsByStage: byStage,
   coreSecondsByKind: Object.fromEntries([...byKind].map(([kind, s]) => [kind, s / here.get(kind)])),
   coreSecondsOfBuildsAndJoins: joint,
   peakMegabytes: peakKb / 1024,
@@ -310,7 +318,12 @@ const lines = [
   ],
   ['time', `${fixed(wall)} s on ${args.jobs} cores, ${fixed(100 * result.busy, 0)} % busy`],
   ['core-seconds', `${fixed(total)} = ${fixed(cpu.user)} user + ${fixed(cpu.system)} system`],
-  ['for an exposure', `${fixed(perExposure, 2)} (goal ${GOAL_SECONDS}: ${goal(perExposure <= GOAL_SECONDS)})`],
+  ['for an exposure, to 2-D', `${fixed(images, 2)} (goal ${GOAL_SECONDS}: ${goal(images <= GOAL_SECONDS)})`],
+  [
+    'for an exposure, to spectra',
+    `${fixed(perExposure, 2)} (goal ${GOAL_SPECTRA_SECONDS}: ${goal(perExposure <= GOAL_SPECTRA_SECONDS)})`,
+  ],
+  ...Object.entries(byStage).map(([stage, s]) => [`  ${stage}, in all`, fixed(s, 2)]),
   ...[...byKind].map(([kind, s]) => [`  ${kind}`, fixed(s / here.get(kind), 2)]),
   ['  builds and joins, in all', fixed(joint, 2)],
   ['peak of memory', `${fixed(result.peakMegabytes, 0)} MB, budget ${args.memory}`],

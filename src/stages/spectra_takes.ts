@@ -2,10 +2,10 @@
 import type { Exposure, ExposureKind } from '../core/exposure.js';
 
 /**
- * A strip of fewer rows holds fewer than three whole fibres on some chip: the third one lies at row 41, and its light reaches 6
- * rows farther. Nothing is traced or extracted there.
+ * A strip of fewer rows holds fewer than three whole fibres on some chip: the third one lies at row 41.3, and profiles reach 12 rows
+ * farther. Nothing is traced or extracted there.
  */
-const LEAST_ROWS = 48;
+const LEAST_ROWS = 54;
 
 /** No light of fibres is in these. */
 const WITHOUT_FIBRES: readonly ExposureKind[] = ['dark', 'internalflat', 'missing'];

@@ -3,7 +3,13 @@ import { BugError, RetriableError, UsageError } from '../../core/errors.js';
 import type { ExposureFacts } from '../../core/exposure.js';
 import { DQ } from '../../core/generated/dq.js';
 import type { Instrument } from '../../core/product.js';
-import { EXTRACTION_METHODS, type ExtractionMethod, type Traces, type Tweak } from '../../core/spectra.js';
+import {
+  EXTRACTION_METHODS,
+  type ExtractionMethod,
+  LOW_THROUGHPUT,
+  type Traces,
+  type Tweak,
+} from '../../core/spectra.js';
 import { didYouMean } from '../../core/suggest.js';
 import { runKernel } from '../../engine/index.js';
 import type { CardInput, Header } from '../../fits/index.js';
@@ -29,7 +35,7 @@ export interface ExtractParameters {
 
 /** Part of a fibre's columns without a value of which a person is told. */
 const MANY_MISSING = 0.05;
-/** Throughput below which LOW_THROUGHPUT is set is the trace stage's; here of a fibre that its flat calls 'low'. */
+/** Bits of a whole fibre by its state. */
 const OF_STATE = {
   ok: 0,
   low: DQ.LOW_THROUGHPUT,
@@ -90,11 +96,13 @@ function timeCards(header: Header): CardInput[] {
 const numberCard = (keyword: string, value: number, comment: string): CardInput[] =>
   Number.isFinite(value) ? [[keyword, Number(value.toPrecision(7)), comment]] : [];
 
-/** Quality bits of whole fibres. */
+/** Quality bits of whole fibres: of their state in the flat of the traces, and of their throughput in the dome flat. */
 function bitsOf(traces: Traces, { values }: Throughput): Uint32Array {
   return Uint32Array.from(traces.states, (state, i) => {
-    const unknown = Number.isFinite(values[i]) ? 0 : DQ.UNKNOWN_THROUGHPUT;
-    return (OF_STATE[state] | unknown) >>> 0;
+    const value = values[i] ?? Number.NaN;
+    const unknown = Number.isFinite(value) ? 0 : DQ.UNKNOWN_THROUGHPUT;
+    const low = value < LOW_THROUGHPUT ? DQ.LOW_THROUGHPUT : 0;
+    return (OF_STATE[state] | unknown | low) >>> 0;
   });
 }
 

@@ -127,8 +127,10 @@ export async function chooseTraces(files: readonly StageInputFile[], wanted: Wan
     }
   }
   if (chosen === undefined || product === undefined) {
-    const reasons = [...refused].map(([path, reason]) => `${basename(path)}: ${reason}`).join('; ');
-    throw new InputError(`no traces can be used for exposure ${wanted.exposure}${reasons && `: ${reasons}`}`);
+    // In the order of the flats, so that all exposures of a chip are told the same.
+    const [first, ...others] = [...refused].sort().map(([path, reason]) => `${basename(path)}: ${reason}`);
+    const more = others.length === 0 ? '' : ` (and ${others.length} more)`;
+    throw new InputError(first === undefined ? 'there are no traces' : `no traces can be used: ${first}${more}`);
   }
   const { facts } = chosen;
   const away = distance(chosen, wanted);
