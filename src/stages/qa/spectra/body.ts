@@ -1,12 +1,12 @@
 /** Makes the page of an exposure from its products: images, spectra, and the traces of the flats. */
 import type { Grade } from '../../../calib/product.js';
 import { BugError, InputError, RetriableError } from '../../../core/errors.js';
-import type { Profile, Tweak } from '../../../core/spectra.js';
-import { runKernel } from '../../../engine/index.js';
+import type { Tweak } from '../../../core/spectra.js';
 import type { CardInput, FitsFile, HduInput } from '../../../fits/index.js';
 import { type Background, fitBackground, subtractBackground } from '../../background.js';
+import { paintModel } from '../../paint.js';
 import { readRates } from '../../rates_image.js';
-import { type ModelTerm, readSpectra, type SpectraProduct } from '../../spectra_product.js';
+import { type ModelTerm, readSpectra, type SpectraFibre, type SpectraProduct } from '../../spectra_product.js';
 import type { StageBody, StageContext, StageInputFile, StageResult } from '../../stage.js';
 import { readTraceFacts, readTraces } from '../../trace_product.js';
 import type { ChipInput } from './measure.js';
@@ -40,32 +40,6 @@ function tweakOf(file: FitsFile, model: readonly ModelTerm[]): Tweak | undefined
   };
 }
 
-/** The light of all fibres on the pixels; columns without a flux have none. */
-async function paintFibres(
-  flux: Float32Array,
-  centre: Float32Array,
-  width: Float32Array,
-  profile: Profile,
-  { rows, cols, threads }: { readonly rows: number; readonly cols: number; readonly threads: number },
-): Promise<Float32Array> {
-  const { fibres, nodes, samples, cumulative } = profile;
-  const table = (data: Float32Array) => ({ data, rows: fibres, cols });
-  const model = new Float32Array(rows * cols);
-  await runKernel(
-    'paint-model',
-    {
-      centre: table(centre),
-      width: table(width),
-      flux: table(flux),
-      profile: { data: cumulative, planes: fibres, rows: nodes, cols: samples },
-      model: { data: model, planes: rows, planeStride: cols, cols },
-    },
-    { columns: cols },
-    { threads },
-  );
-  return model;
-}
-
 /** The traces product of a chip and exposure among the inputs. */
 function tracesOf(inputs: readonly StageInputFile[], chip: string, exposure: number): StageInputFile | undefined {
   return inputs.find(
@@ -80,6 +54,12 @@ const historyOf = (file: FitsFile) =>
     .hdu(0)
     .header.commentary('HISTORY')
     .filter((line) => line.trim() !== '');
+
+/** ' sky', ' star 2M00001234+5678901'; '' where no fibre map says it. */
+function showsOf(fibre: SpectraFibre | undefined): string {
+  if (fibre === undefined || fibre.type === 'unknown') return '';
+  return ` ${[fibre.type, fibre.target].filter((word) => word !== '').join(' ')}`;
+}
 
 interface Gathered {
   readonly input: ChipInput;
@@ -119,9 +99,10 @@ async function gather(context: StageContext, image: StageInputFile): Promise<Gat
   // As the extraction did; the product of a flat has its own on a grid.
   const subtracted = spectra === undefined || spectra.file.hdu(0).header.get('BACKGRND') === true;
   const background: Background | undefined = subtracted
-    ? await fitBackground({ ...moved, image: rates.image, ivar })
+    ? await fitBackground({ ...moved, image: rates.image, ivar, threads })
     : undefined;
-  const light = background === undefined ? rates.image : await subtractBackground(rates.image, rows, cols, background);
+  const light =
+    background === undefined ? rates.image : await subtractBackground(rates.image, rows, cols, background, threads);
   const coarse =
     background === undefined ? grid : { rows: background.gridRows, cols: background.gridCols, values: background.grid };
   const fiberMap = product?.spectra.map;
@@ -134,6 +115,7 @@ async function gather(context: StageContext, image: StageInputFile): Promise<Gat
       traces,
       own,
       fibreNumber: (i) => findings.number[i] ?? i,
+      fibreShows: (i) => showsOf(fiberMap?.[i]),
       spectra: product && {
         flux,
         error: product.spectra.error,
@@ -146,7 +128,7 @@ async function gather(context: StageContext, image: StageInputFile): Promise<Gat
         throughput: Float32Array.from(fiberMap ?? [], ({ throughput }) => throughput),
         throughputError: Float32Array.from(fiberMap ?? [], ({ throughputError }) => throughputError),
       },
-      model: await paintFibres(flux, centre, width, traces.profile, { rows, cols, threads }),
+      model: await paintModel({ ...moved, flux, threads }),
       background: coarse,
       remarks: [...historyOf(traced.file), ...(spectra === undefined ? [] : historyOf(spectra.file))],
     },

@@ -1,6 +1,6 @@
 /** The part of an exposure's page that is about one chip: pictures with the traces on them, residuals, profiles, spectra. */
 import type { FibreState } from '../../../core/spectra.js';
-import { blocksOf, quantile, type Region, rowPieces } from '../../measure.js';
+import { type Between, blocksOf, quantile, type Region, rowPieces } from '../../measure.js';
 import { LINE_COLOURS } from '../colours.js';
 import { cell, colourBar, count, figure, number, right, tableOf } from '../markup.js';
 import { DIFFERENCE_STYLE, drawMap, GREY_STOPS, IMAGE_STYLE, type Limits, type MapStyle } from '../picture.js';
@@ -38,10 +38,12 @@ export function stateLegend(states: readonly FibreState[]): string {
 const CHIP_CELLS = { rows: 1024, cols: 64 };
 /** Cells of the picture of residuals. */
 const RESIDUAL_CELLS = { rows: 256, cols: 128 };
-/** Mean pull of a cell of the residual picture that has the strongest colour: five times the noise of 8 x 16 pixels. */
-const RESIDUAL_LIMIT = 0.5;
+/** Mean pull of a cell of the residual picture that has the strongest colour: seven times the noise of 8 x 16 pixels. */
+const RESIDUAL_LIMIT = 0.6;
 /** Side of an enlarged cut [px]; seven fibres. */
 const CUT = 48;
+/** 0 is no value: there was nothing to compare. */
+const MEASURED_CHI2: Between = { low: 1e-9, high: 1e30 };
 /** Pulls with the strongest colour in cuts. */
 const CUT_PULLS = 5;
 /** Every so many fibres have their trace in the picture of the whole chip. */
@@ -62,9 +64,10 @@ async function blockPicture(
   most: { readonly rows: number; readonly cols: number },
   limits: (pixels: Float32Array) => Limits,
   style: MapStyle,
+  counting?: Between,
 ) {
   const block = { rows: Math.max(1, Math.floor(rows / most.rows)), cols: Math.max(1, Math.floor(cols / most.cols)) };
-  const cells = await blocksOf(data, cols, { row: 0, rows, x: 0, cols }, block);
+  const cells = await blocksOf(data, cols, { row: 0, rows, x: 0, cols }, block, counting);
   const pixels = Float32Array.from(cells.values);
   const used = limits(pixels);
   return {
@@ -247,7 +250,15 @@ async function residualFigures(input: ChipInput, measures: ChipMeasures): Promis
   if (spectra?.chi2 !== undefined) {
     const limits = { low: 0, high: 2 };
     const most = { rows: traces.fibres, cols: RESIDUAL_CELLS.cols };
-    const drawn = await blockPicture(spectra.chi2, traces.fibres, traces.cols, most, () => limits, DIFFERENCE_STYLE);
+    const drawn = await blockPicture(
+      spectra.chi2,
+      traces.fibres,
+      traces.cols,
+      most,
+      () => limits,
+      DIFFERENCE_STYLE,
+      MEASURED_CHI2,
+    );
     const plot = drawPlot({
       title: `chi2 of chip ${chip}`,
       height: 300,
@@ -259,7 +270,7 @@ async function residualFigures(input: ChipInput, measures: ChipMeasures): Promis
     out.push(
       figure(
         plot + colourBar(limits, DIFFERENCE_STYLE, 'χ² / dof', `chi2-${chip}`),
-        `χ² for each degree of freedom of each fibre; a dot is the mean of ${drawn.block.cols} columns.`,
+        `χ² for each degree of freedom of each fibre; a dot is the mean of ${drawn.block.cols} columns. Clear: no value.`,
       ),
     );
   }
@@ -347,7 +358,7 @@ async function spectraFigures(input: ChipInput, measures: ChipMeasures): Promise
     figures.push(
       figure(
         plot,
-        `Fibre ${fibre.index} (${fibre.number}), the ${what} of ${known.length}: mean S/N ${number(fibre.sn)} in a column, χ²/dof ${number(fibre.chi2)}.`,
+        `Fibre ${fibre.index} (${fibre.number})${text(input.fibreShows?.(fibre.index) ?? '')}, the ${what} of ${known.length}: mean S/N ${number(fibre.sn)} in a column, χ²/dof ${number(fibre.chi2)}.`,
       ),
     );
   }

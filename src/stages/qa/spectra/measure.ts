@@ -60,6 +60,8 @@ export interface ChipInput {
   readonly own: boolean;
   /** Instrument's own number of each fibre. */
   readonly fibreNumber: (index: number) => number;
+  /** What a fibre looks at, for a caption: ' sky'; '' where it is not known. */
+  readonly fibreShows?: ((index: number) => string) | undefined;
   /** Absent for a flat of which nothing was extracted. */
   readonly spectra?: ChipSpectra | undefined;
   /** Light of all fibres and between them as the product has it, [row][x]; without it there is no residual. */
@@ -238,7 +240,8 @@ export async function measureSpectra(input: ChipInput): Promise<ChipMeasures> {
     put('chi2.median', median(good.map((one) => one.chi2)));
     put('crosstalk.median', median(good.map((one) => one.crosstalk)));
     const { count } = await levelOf(sn as Float32Array, undefined, cols, whole(fibres, cols), 0);
-    put('spectra.noValuePercent', 100 * (1 - count / (good.length * cols)));
+    const wanted = table.filter((one) => good.includes(one) || Number.isFinite(one.sn)).length;
+    put('spectra.noValuePercent', 100 * (1 - count / (wanted * cols)));
     if (residual !== undefined) {
       const fitted = good.filter((one) => Number.isFinite(one.sn)).length * cols;
       pulls = await pullsOf(residual.significance, image.rows, image.cols, fitted);
