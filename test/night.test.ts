@@ -116,8 +116,12 @@ describe('a night that was run', () => {
     const others = judged.filter(({ fault }) => fault === undefined);
     expect(others).toHaveLength(41);
     expect(others.filter(({ right }) => !right)).toEqual([]);
-    // The rates of three chips, and the class of their light.
-    expect(new Set(others.map(({ made, lost }) => `${made} ${lost}`))).toEqual(new Set(['4 0']));
+    // The rates of three chips, and the class of their light; of flats the traces of three chips, too.
+    const flats = others.filter(({ kind }) => kind === 'domeflat' || kind === 'quartzflat');
+    expect(flats.length).toBeGreaterThan(0);
+    for (const one of others) {
+      expect([one.exposure, one.made, one.lost]).toEqual([one.exposure, flats.includes(one) ? 7 : 4, 0]);
+    }
   });
 
   it('has built calibrations of every detector without the exposure that is no dark', () => {
@@ -135,8 +139,12 @@ describe('a night that was run', () => {
   it('is planned as done, but for what was dropped', () => {
     const { done: made = 0 } = countsOf(outcomesOf(first));
     const states = plan.jobs.map(({ id, state }) => (state === 'done' ? state : `${id} ${state}`));
-    expect(states.filter((state) => state !== 'done')).toEqual(['calibrate-apo-60857-a-0019 dropped']);
-    expect(states).toHaveLength(made + 1);
+    // Nothing is traced on the flat whose lamp was off.
+    const off = judged.find(({ fault }) => fault?.kind === 'lamp-off');
+    const dark = CHIPS.map((chip) => `trace-apo-60857-${chip}-00${off?.exposure} dropped`);
+    const lost = states.filter((state) => state !== 'done');
+    expect(lost.toSorted()).toEqual(['calibrate-apo-60857-a-0019 dropped', ...dark]);
+    expect(states).toHaveLength(made + 4);
   });
 
   it('is not done again', () => {

@@ -11,7 +11,8 @@ import {
   type Traces,
 } from '../core/spectra.js';
 import type { CardInput, FitsFile, HduInput } from '../fits/index.js';
-import { histogramOf } from './measure.js';
+import { histogramOf, quantile } from './measure.js';
+import { RATE_UNITS, type RateUnit } from './rates_image.js';
 
 /** Layout of the product; raise it when a reader could notice. */
 export const TRACE_SCHEMA = 'trace/1';
@@ -44,8 +45,10 @@ export interface TraceFacts {
   /** Median shift of all fibres against the metrology, and its error [px]; NaN where there is none. */
   readonly shift: number;
   readonly shiftError: number;
-  /** Median flux of a fibre that is 'ok' [DN/read]; relative throughputs are over this. */
+  /** Median flux of a fibre that is 'ok', in `unit`; relative throughputs are over this. */
   readonly level: number;
+  /** Of the flux: that of the image. */
+  readonly unit: RateUnit;
 }
 
 /** Smooth light between and beyond the fibres, at the centres of cells that divide the image evenly. */
@@ -103,12 +106,13 @@ export function encodeTraces(
     ...FIBRE_STATES.map((state): CardInput => [STATE_CARDS[state], counts[state], `fibres that are ${state}`]),
     ...numberCard('SHIFT', facts.shift, '[px] median shift against the metrology'),
     ...numberCard('SHIFTERR', facts.shiftError, '[px] its error'),
-    ...numberCard('LEVEL', facts.level, '[DN/read] median flux of fibres that are ok'),
+    ...numberCard('LEVEL', facts.level, 'median flux of fibres that are ok'),
+    ['RATEUNIT', facts.unit, 'unit of all fluxes'],
   ];
   const hdus: HduInput[] = [
     { name: 'CENTRE', data: traces.centre, shape, header: [...unit('pix'), ['COMMENT', 'Row, 0-based; [fibre][x].']] },
     { name: 'WIDTH', data: traces.width, shape, header: [['COMMENT', 'In units of the profile.']] },
-    { name: 'FLUX', data: traces.flux, shape, header: unit('DN/read') },
+    { name: 'FLUX', data: traces.flux, shape, header: unit(facts.unit) },
     {
       name: 'COVAR',
       data: traces.covariance,
@@ -125,7 +129,7 @@ export function encodeTraces(
         { name: 'STATE', values: [...traces.states] },
         { name: 'THROUGHPUT', values: traces.throughput },
         { name: 'THRUERR', values: traces.throughputError },
-        { name: 'FLUX', unit: 'DN/read', values: findings.flux },
+        { name: 'FLUX', unit: facts.unit, values: findings.flux },
         { name: 'RMS', unit: 'pix', values: findings.rms },
         { name: 'CHI2', values: findings.chi2 },
         { name: 'COLUMNS', values: findings.columns },
@@ -148,7 +152,7 @@ export function encodeTraces(
       data: background.values,
       shape: [background.rows, background.cols],
       header: [
-        ...unit('DN/read'),
+        ...unit(facts.unit),
         ['COMMENT', 'Light between the fibres at the centres of cells that divide the image evenly.'],
       ],
     },
@@ -227,6 +231,14 @@ export function readTraceFacts(file: FitsFile): TraceFacts {
       hdu: 0,
     });
   }
+  const named = header.string('RATEUNIT', '').trim();
+  const unit = RATE_UNITS.find((one) => one === named);
+  if (unit === undefined) {
+    throw new InputError(`expected ${RATE_UNITS.join(' or ')} in RATEUNIT, received '${named}'`, {
+      file: file.path,
+      hdu: 0,
+    });
+  }
   return {
     tele: header.string('TELE', '').trim(),
     mjd: header.number('MJD', Number.NaN),
@@ -237,6 +249,7 @@ export function readTraceFacts(file: FitsFile): TraceFacts {
     shift: header.number('SHIFT', Number.NaN),
     shiftError: header.number('SHIFTERR', Number.NaN),
     level: header.number('LEVEL', Number.NaN),
+    unit,
   };
 }
 
@@ -252,6 +265,21 @@ function numbers<T extends Float32Array | Int32Array>(
   throw new InputError(`expected ${type.name} in the column ${name} of FIBRES, received ${received}`, {
     file: file.path,
   });
+}
+
+/**
+ * Medians over the fibres that are ok: relative throughput (NaN where it is not known), and scatter of centres about the traces [px].
+ * @throws InputError for a file that is no trace product
+ */
+export function readThroughputs(file: FitsFile): { readonly throughput: number; readonly rms: number } {
+  const table = file.readTable('FIBRES', ['STATE', 'THROUGHPUT', 'RMS']);
+  const states = table.column('STATE').values as ArrayLike<unknown>;
+  const middle = (name: string) =>
+    quantile(
+      numbers(table, file, name, Float32Array).filter((_, i) => states[i] === 'ok'),
+      0.5,
+    );
+  return { throughput: middle('THROUGHPUT'), rms: middle('RMS') };
 }
 
 /**

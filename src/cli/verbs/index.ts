@@ -16,6 +16,7 @@ import { defineRun } from './run.js';
 import { defineRunChunk } from './run_chunk.js';
 import { defineSimulate } from './simulate.js';
 import { defineStatus } from './status.js';
+import { defineTrace } from './trace.js';
 import { defineVerify } from './verify.js';
 import { defineView } from './view.js';
 
@@ -27,6 +28,7 @@ export function defineVerbs(program: Command, define: Define): void {
   defineCalib(program, define);
   definePlan(program, define);
   defineRun(program, define);
+  defineTrace(program, define);
   defineInspect(program, define);
   defineView(program, define);
   defineReport(program, define);

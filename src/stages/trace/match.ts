@@ -56,7 +56,7 @@ export function bent({ terms, middle, half }: Bend, row: number): number {
 }
 
 /** Weighted least squares of up to three terms (Cramer's rule on the moments); what is not fitted is 0. */
-function fitTerms(u: readonly number[], values: readonly number[], weights: readonly number[], order: number) {
+export function fitTerms(u: readonly number[], values: readonly number[], weights: readonly number[], order: number) {
   let [w, t1, t2, t3, t4, v0, v1, v2] = [0, 0, 0, 0, 0, 0, 0, 0];
   for (let i = 0; i < u.length; i++) {
     const [t, weight, value] = [at(u, i), at(weights, i), at(values, i)];

@@ -1,0 +1,2 @@
+/** A whole chip. */
+export default { planes: 2048, rows: 1, cols: [2048] };

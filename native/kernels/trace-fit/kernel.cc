@@ -1,0 +1,270 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "native/kernels/trace-fit/kernel.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "generated/trace-fit.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace rampline {
+namespace HWY_NAMESPACE {
+namespace {
+namespace hn = hwy::HWY_NAMESPACE;
+using namespace rampline::trace_fit;  // NOLINT: the generated ports and parameters
+
+constexpr int64_t kFibres = 300, kNodes = 9, kSamples = 481, kBins = 128, kValues = 12;
+constexpr int64_t kGroup = 16;  // columns that share a variance and a table: about what the profile changes in
+constexpr float kTableReach = 12, kPerPixel = 20;
+constexpr float kOwn = 4;  // a pixel so much noisier than the others of its row and group is believed to be so
+
+// Lanes of at most 16 floats divide a group.
+using D = hn::CappedTag<float, kGroup>;
+using V = hn::Vec<D>;
+using DI = hn::Rebind<int32_t, D>;
+
+// A fibre in a group of columns. Columns without a trace have flux 0 and the centre of another.
+struct Fibre {
+  HWY_ALIGN float centre[kGroup], per[kGroup], flux[kGroup], valid[kGroup];
+  float low, high, widest;  // of the centres, and the largest width
+  bool any, light;
+};
+
+bool Good(float v, float most) { return std::abs(v) < most; }
+
+void Take(const View<const float>& centre, const View<const float>& width, const View<const float>& flux, int64_t fibre,
+          int64_t x, int64_t n, Fibre* out) {
+  const float *c = centre.at(0, fibre) + x, *w = width.at(0, fibre) + x, *f = flux.at(0, fibre) + x;
+  out->any = out->light = false;
+  out->widest = 0;
+  float some = 0;
+  for (int64_t i = 0; i < kGroup; i++) {
+    const bool valid = i < n && Good(c[i], 1e6f) && w[i] > 0.05f && w[i] < 20.0f && Good(f[i], 1e9f);
+    out->valid[i] = valid ? 1.0f : 0.0f;
+    out->centre[i] = valid ? c[i] : 0.0f;
+    out->per[i] = valid ? 1.0f / w[i] : 1.0f;
+    out->flux[i] = valid ? f[i] : 0.0f;
+    if (!valid) continue;
+    if (!out->any || c[i] < out->low) out->low = c[i];
+    if (!out->any || c[i] > out->high) out->high = c[i];
+    out->widest = std::max(out->widest, w[i]);
+    some = c[i];
+    out->any = true;
+    out->light = out->light || f[i] != 0.0f;
+  }
+  for (int64_t i = 0; i < kGroup; i++) {
+    if (out->valid[i] == 0.0f) out->centre[i] = some;
+  }
+}
+
+// The profile between two nodes, and its density by central differences; one sample of padding on each side.
+void Blend(const float* a, const float* b, float part, float* table) {
+  const hn::ScalableTag<float> d;
+  const auto n = static_cast<int64_t>(hn::Lanes(d));
+  const auto p = hn::Set(d, part);
+  int64_t i = 0;
+  for (; i + n <= kSamples; i += n) {
+    const auto from = hn::LoadU(d, a + i);
+    hn::StoreU(hn::MulAdd(hn::Sub(hn::LoadU(d, b + i), from), p, from), d, table + i);
+  }
+  for (; i < kSamples; i++) table[i] = a[i] + (b[i] - a[i]) * part;
+}
+
+void Differentiate(const float* table, float* density) {
+  const hn::ScalableTag<float> d;
+  const auto n = static_cast<int64_t>(hn::Lanes(d));
+  const auto half = hn::Set(d, kPerPixel / 2);
+  density[0] = density[kSamples - 1] = 0;
+  int64_t i = 1;
+  for (; i + n <= kSamples - 1; i += n) {
+    hn::StoreU(hn::Mul(hn::Sub(hn::LoadU(d, table + i + 1), hn::LoadU(d, table + i - 1)), half), d, density + i);
+  }
+  for (; i < kSamples - 1; i++) density[i] = (table[i + 1] - table[i - 1]) * (kPerPixel / 2);
+}
+
+struct Place {
+  hn::Vec<DI> index;
+  V part;
+};
+
+HWY_INLINE Place PlaceOf(D d, V z) {
+  const DI di;
+  const V at = hn::MulAdd(z, hn::Set(d, kPerPixel), hn::Set(d, kTableReach * kPerPixel));
+  const V in = hn::Min(hn::Max(at, hn::Zero(d)), hn::Set(d, static_cast<float>(kSamples - 1)));
+  const auto i = hn::Min(hn::ConvertTo(di, in), hn::Set(di, static_cast<int32_t>(kSamples - 2)));
+  return {i, hn::Sub(in, hn::ConvertTo(d, i))};
+}
+
+HWY_INLINE V Look(D d, const float* table, const Place& place) {
+  const V a = hn::GatherIndex(d, table, place.index), b = hn::GatherIndex(d, table + 1, place.index);
+  return hn::MulAdd(hn::Sub(b, a), place.part, a);
+}
+
+// A group of columns: pixels, weights and what all fibres show, each [row][16].
+struct Group {
+  float *value, *weight, *model;
+  int64_t rows, n;
+};
+
+// The weight of a pixel is that of the other pixels of its row in the group, so that it does not follow the pixel's own noise.
+void Weigh(const View<const float>& image, const View<const float>& ivar, int64_t x, const Group& group) {
+  for (int64_t row = 0; row < group.rows; row++) {
+    const float *v = image.data + row * image.planeStride + x, *w = ivar.data + row * ivar.planeStride + x;
+    float *value = group.value + row * kGroup, *weight = group.weight + row * kGroup;
+    float variance[kGroup], sum = 0, count = 0;
+    for (int64_t i = 0; i < kGroup; i++) {
+      const bool good = i < group.n && Good(v[i], 1e9f) && w[i] > 1e-12f && w[i] < 1e12f;
+      value[i] = good ? v[i] : 0.0f;
+      variance[i] = good ? 1.0f / w[i] : 0.0f;
+      sum += variance[i];
+      count += good ? 1.0f : 0.0f;
+      group.model[row * kGroup + i] = 0;
+    }
+    const float others = std::max(count - 1.0f, 1.0f);
+    for (int64_t i = 0; i < kGroup; i++) {
+      const float rest = (sum - variance[i]) / others;
+      const float used = count < 1.5f || variance[i] > kOwn * rest ? variance[i] : rest;
+      weight[i] = variance[i] > 0.0f ? 1.0f / used : 0.0f;
+    }
+  }
+}
+
+void Paint(const Fibre& fibre, const float* table, const Group& group) {
+  const D d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const float reach = kTableReach * fibre.widest + 0.5f;
+  const auto first = static_cast<int64_t>(std::max(0.0f, std::ceil(fibre.low - reach)));
+  const auto last = std::min(group.rows - 1, static_cast<int64_t>(std::floor(fibre.high + reach)));
+  for (int64_t i = 0; i < kGroup; i += lanes) {
+    const V c = hn::Load(d, fibre.centre + i), per = hn::Load(d, fibre.per + i), f = hn::Load(d, fibre.flux + i);
+    const auto below = [&](int64_t row) {
+      return Look(d, table, PlaceOf(d, hn::Mul(hn::Sub(hn::Set(d, static_cast<float>(row) - 0.5f), c), per)));
+    };
+    V before = below(first);
+    for (int64_t row = first; row <= last; row++) {
+      const V next = below(row + 1);
+      float* to = group.model + row * kGroup + i;
+      hn::Store(hn::MulAdd(f, hn::Sub(next, before), hn::Load(d, to)), d, to);
+      before = next;
+    }
+  }
+}
+
+void Accumulate(const Fibre& fibre, const float* table, const float* density, const Params& params, const Group& group,
+                double* sums) {
+  const D d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const V zero = hn::Zero(d), one = hn::Set(d, 1.0f), reach = hn::Set(d, params.reach);
+  const V clip = hn::Set(d, params.clip * params.clip), allowed = hn::Set(d, params.model);
+  const auto first = static_cast<int64_t>(std::max(0.0f, std::floor(fibre.low - params.reach)));
+  const auto last = std::min(group.rows - 1, static_cast<int64_t>(std::ceil(fibre.high + params.reach)));
+  for (int64_t i = 0; i < kGroup; i += lanes) {
+    const V c = hn::Load(d, fibre.centre + i), per = hn::Load(d, fibre.per + i), f = hn::Load(d, fibre.flux + i);
+    const auto valid = hn::Gt(hn::Load(d, fibre.valid + i), zero);
+    V s[kValues];
+    for (V& one_sum : s) one_sum = zero;
+    V z = hn::Mul(hn::Sub(hn::Set(d, static_cast<float>(first) - 0.5f), c), per);
+    Place place = PlaceOf(d, z);
+    V below = Look(d, table, place), slope = Look(d, density, place);
+    for (int64_t row = first; row <= last; row++) {
+      const V y = hn::Set(d, static_cast<float>(row));
+      const V zNext = hn::Mul(hn::Sub(hn::Set(d, static_cast<float>(row) + 0.5f), c), per);
+      place = PlaceOf(d, zNext);
+      const V next = Look(d, table, place), slopeNext = Look(d, density, place);
+      const V part = hn::Sub(next, below), scale = hn::Neg(hn::Mul(f, per));
+      const V byCentre = hn::Mul(scale, hn::Sub(slopeNext, slope));
+      const V byWidth = hn::Mul(scale, hn::NegMulAdd(slope, z, hn::Mul(slopeNext, zNext)));
+      const V model = hn::Load(d, group.model + row * kGroup + i);
+      const V rest = hn::Sub(hn::Load(d, group.value + row * kGroup + i), model);
+      const V given = hn::Load(d, group.weight + row * kGroup + i);
+      auto counts = hn::And(hn::And(valid, hn::Gt(given, zero)), hn::Le(hn::Abs(hn::Sub(y, c)), reach));
+      if (params.clip > 0) {
+        const V error = hn::Mul(allowed, model);
+        const V limit = hn::Mul(clip, hn::MulAdd(hn::Mul(error, error), given, one));
+        counts = hn::And(counts, hn::Le(hn::Mul(hn::Mul(rest, rest), given), limit));
+      }
+      const V w = hn::IfThenElseZero(counts, given);
+      const V wPart = hn::Mul(w, part), wCentre = hn::Mul(w, byCentre), wWidth = hn::Mul(w, byWidth);
+      s[0] = hn::MulAdd(wPart, part, s[0]);
+      s[1] = hn::MulAdd(wPart, byCentre, s[1]);
+      s[2] = hn::MulAdd(wPart, byWidth, s[2]);
+      s[3] = hn::MulAdd(wCentre, byCentre, s[3]);
+      s[4] = hn::MulAdd(wCentre, byWidth, s[4]);
+      s[5] = hn::MulAdd(wWidth, byWidth, s[5]);
+      s[6] = hn::MulAdd(wPart, rest, s[6]);
+      s[7] = hn::MulAdd(wCentre, rest, s[7]);
+      s[8] = hn::MulAdd(wWidth, rest, s[8]);
+      s[9] = hn::MulAdd(hn::Mul(w, rest), rest, s[9]);
+      s[10] = hn::Add(s[10], hn::IfThenElseZero(counts, one));
+      s[11] = hn::Add(s[11], hn::IfThenElseZero(counts, part));
+      z = zNext;
+      below = next;
+      slope = slopeNext;
+    }
+    HWY_ALIGN float lane[kGroup];
+    for (int64_t k = 0; k < kValues; k++) {
+      hn::Store(s[k], d, lane);
+      for (int64_t j = 0; j < lanes; j++) sums[k] += lane[j];
+    }
+  }
+}
+
+Status TraceFit(const KernelCall& call) {
+  const Params& params = ParamsOf(call);
+  const auto image = call.ports[kImage].view<const float>(), ivar = call.ports[kIvar].view<const float>();
+  const auto centre = call.ports[kCentre].view<const float>(), width = call.ports[kWidth].view<const float>();
+  const auto flux = call.ports[kFlux].view<const float>(), profile = call.ports[kProfile].view<const float>();
+  const auto sums = call.ports[kSums].view<double>();
+  float* scratch = call.scratch.data;
+  float *table = scratch, *density = scratch + 512;
+  const int64_t planes = image.planes * kGroup, cols = image.cols;
+  Group group{scratch + 1088, scratch + 1088 + planes, scratch + 1088 + 2 * planes, image.planes, 0};
+  Fibre fibre;
+  double found[kFibres][kValues];
+  for (int64_t bin = 0; bin < kBins; bin++) {
+    for (auto& row : found) std::fill_n(row, kValues, 0.0);
+    const int64_t end = bin % params.every == params.every / 2 ? (bin + 1) * cols / kBins : 0;
+    for (int64_t x = bin * cols / kBins; x < end; x += kGroup) {
+      group.n = std::min(kGroup, end - x);
+      Weigh(image, ivar, x, group);
+      // The table of the group's middle serves all its columns: what lies between averages out.
+      const double middle = static_cast<double>(x) + 0.5 * static_cast<double>(group.n - 1);
+      const double at = cols > 1 ? middle / static_cast<double>(cols - 1) * (kNodes - 1) : 0.0;
+      const int64_t node = std::min<int64_t>(static_cast<int64_t>(at), kNodes - 2);
+      const auto part = static_cast<float>(at - static_cast<double>(node));
+      for (const bool painting : {true, false}) {
+        for (int64_t k = 0; k < kFibres; k++) {
+          Take(centre, width, flux, k, x, group.n, &fibre);
+          if (!fibre.any || (painting && !fibre.light)) continue;
+          Blend(profile.at(k, node), profile.at(k, node + 1), part, table);
+          if (painting) {
+            Paint(fibre, table, group);
+          } else {
+            Differentiate(table, density);
+            Accumulate(fibre, table, density, params, group, found[k]);
+          }
+        }
+      }
+    }
+    for (int64_t k = 0; k < kFibres; k++) {
+      for (int64_t v = 0; v < kValues; v++) sums.at(v, k)[bin] = found[k][v];
+    }
+  }
+  return Ok();
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace rampline
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace rampline::trace_fit {
+namespace {
+HWY_EXPORT(TraceFit);
+}
+Status Run(const KernelCall& call) { return HWY_DYNAMIC_DISPATCH(TraceFit)(call); }
+}  // namespace rampline::trace_fit
+#endif

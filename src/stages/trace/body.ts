@@ -1,0 +1,299 @@
+/** The tracer at work: a flat in; positions, widths, light and profiles of all fibres out. */
+import { BugError, InputError, RetriableError } from '../../core/errors.js';
+import type { ExposureKind } from '../../core/exposure.js';
+import { DQ } from '../../core/generated/dq.js';
+import { type FibreState, LOW_THROUGHPUT, PROFILE_NODES, type Spectrograph } from '../../core/spectra.js';
+import { fitBackground, subtractBackground } from '../background.js';
+import { quantile } from '../measure.js';
+import { readRates } from '../rates_image.js';
+import type { StageBody, StageContext, StageResult } from '../stage.js';
+import { countStates, encodeTraces, type FibreFindings, readTraces, type TraceProduct } from '../trace_product.js';
+import { FIGURE, FIGURES, type FitStep, startSeries, TraceFitter } from './fit.js';
+import { followFibres } from './follow.js';
+import { findFibres, type Identification } from './identify.js';
+import { gaussianProfile, type MeasuredProfile, measureProfile } from './profile.js';
+import {
+  CENTRE_FROM,
+  CENTRE_TERMS,
+  drawTraces,
+  ENTRIES,
+  FLUX_TERMS,
+  fitSeries,
+  legendre,
+  newTraces,
+  placeOf,
+  seriesAt,
+  TERMS,
+  WIDTH_FROM,
+} from './series.js';
+
+/** Light that shows where fibres lie; by hand a flat of the sky or of a black body may be taken too. */
+const FLATS: readonly ExposureKind[] = ['domeflat', 'quartzflat', 'twilightflat', 'blackbody'];
+/** Only the dome lights all fibres as the sky does. */
+const EVEN: ExposureKind = 'domeflat';
+
+/** First a Gaussian: fluxes, then all with few terms. A quarter of the bins is enough for what follows. */
+const ROUGH: readonly FitStep[] = [
+  { flux: 4, centre: 0, width: 0, clip: 0, every: 8 },
+  { flux: 6, centre: 4, width: 2, clip: 0, every: 4 },
+  { flux: 6, centre: 5, width: 3, clip: 0, every: 4 },
+];
+/** With the measured profile: the last step alone decides, and drops what no fibre explains. */
+const FINE: readonly FitStep[] = [
+  { flux: 8, centre: 6, width: 4, clip: 0, every: 4 },
+  { flux: 8, centre: 7, width: 4, clip: 6, every: 1 },
+];
+/** Places along x at which levels are compared. */
+const PLACES = 33;
+/** A fibre whose light is less than this part of the others' has none. */
+const BROKEN = 0.02;
+/** Names of fibres in a warning. */
+const MOST_NAMED = 20;
+
+const at = (values: ArrayLike<number>, i: number): number => values[i] as number;
+const median = (values: readonly number[]): number => (values.length === 0 ? Number.NaN : quantile(values, 0.5));
+
+function spectrographOf({ instrument }: StageContext, file: string): Spectrograph {
+  if (instrument.spectrograph !== undefined) return instrument.spectrograph;
+  throw new InputError(`${instrument.name} has no fibres`, { file });
+}
+
+/** What the profile's measurement found about the series that it was measured with. */
+function correct(terms: Float64Array, { shift, scale }: MeasuredProfile): void {
+  const places = Array.from({ length: PROFILE_NODES }, (_, node) => (2 * node) / (PROFILE_NODES - 1) - 1);
+  for (let i = 0; i < terms.length / TERMS; i++) {
+    const nodes = (table: Float32Array) => [...table.subarray(i * PROFILE_NODES, (i + 1) * PROFILE_NODES)];
+    fitSeries(places, nodes(shift), 3).forEach((value, k) => {
+      terms[i * TERMS + CENTRE_FROM + k] = at(terms, i * TERMS + CENTRE_FROM + k) + value;
+    });
+    const factor = median(nodes(scale));
+    for (let k = 0; k < FLUX_TERMS; k++) terms[i * TERMS + k] = at(terms, i * TERMS + k) * factor;
+  }
+}
+
+/** Widths in units of the chip's usual one, which the profile is to hold. */
+function normaliseWidths(terms: Float64Array, held: readonly boolean[]): void {
+  const fibres = [...held.keys()];
+  const usual = median(fibres.filter((i) => held[i] !== true).map((i) => at(terms, i * TERMS + WIDTH_FROM)));
+  for (const i of fibres) {
+    for (let k = WIDTH_FROM; k < TERMS; k++) terms[i * TERMS + k] = at(terms, i * TERMS + k) / usual;
+  }
+}
+
+/** Flux of each fibre at places along x. */
+function levelsOf(terms: Float64Array): number[][] {
+  const polynomials = Array.from({ length: PLACES }, (_, n) => legendre((2 * n) / (PLACES - 1) - 1, FLUX_TERMS));
+  return Array.from({ length: terms.length / TERMS }, (_, i) =>
+    polynomials.map((p) => seriesAt(terms, i * TERMS, FLUX_TERMS, p)),
+  );
+}
+
+/** What became of each fibre, by where it was found and how much light it has. */
+function statesOf(found: Identification, held: readonly boolean[], ratio: readonly number[]): FibreState[] {
+  return found.fibres.map(({ state }, i) => {
+    if (state === 'off-chip' || state === 'blended') return state;
+    if (state === 'broken' || held[i] === true)
+      return at(ratio, i) < BROKEN || state === 'broken' ? 'broken' : 'blended';
+    return at(ratio, i) < LOW_THROUGHPUT ? 'low' : 'ok';
+  });
+}
+
+const BITS: Readonly<Record<FibreState, number>> = {
+  ok: 0,
+  low: DQ.LOW_THROUGHPUT,
+  broken: DQ.BROKEN_FIBRE,
+  blended: 0,
+  'off-chip': DQ.OFF_CHIP,
+};
+
+function fibreList(words: string, which: readonly number[], { fibreNumber }: Spectrograph): string[] {
+  if (which.length === 0) return [];
+  const named = which.slice(0, MOST_NAMED).map((i) => `${i} (fibre ${fibreNumber(i)})`);
+  const more = which.length > MOST_NAMED ? ` and ${which.length - MOST_NAMED} more` : '';
+  return [`${which.length} ${which.length === 1 ? 'fibre is' : 'fibres are'} ${words}: ${named.join(', ')}${more}`];
+}
+
+/**
+ * Traces a flat.
+ * @throws InputError for an exposure that is no flat, or of another detector; AlgorithmError where the light does not show the fibres
+ */
+export const trace: StageBody = async (context: StageContext): Promise<StageResult> => {
+  const { identity, exposures, inputs, threads, control } = context;
+  const input = inputs.find(({ role }) => role === 'image');
+  const { tele, chip, mjd, exposure } = identity;
+  const [facts] = exposures;
+  if (input === undefined || chip === undefined || exposure === undefined || facts === undefined) {
+    throw new BugError('expected the image of one chip of one exposure to trace');
+  }
+  const { path } = input;
+  const spectrograph = spectrographOf(context, path);
+  const { fibres, column, spacing } = spectrograph;
+  if (!FLATS.includes(facts.kind)) {
+    throw new InputError(`expected a flat (${FLATS.join(', ')}), received an exposure of the kind ${facts.kind}`, {
+      file: path,
+    });
+  }
+  const seconds: Record<string, number> = {};
+  const timed = async <T>(step: string, work: () => Promise<T>): Promise<T> => {
+    if (Atomics.load(control, 0) !== 0) throw new RetriableError('interrupted');
+    const began = performance.now();
+    const result = await work();
+    seconds[step] = (seconds[step] ?? 0) + (performance.now() - began) / 1000;
+    return result;
+  };
+
+  const flat = await timed('read', () => readRates(input.file, threads));
+  const { rows, cols } = flat;
+  const detector = { tele, chip };
+  const expected = spectrograph.positions(detector);
+  const earlier = inputs.find(({ role }) => role === 'prior');
+  const before = earlier && (await timed('read', () => readTraces(earlier.file))).traces;
+  if (before !== undefined && (before.fibres !== fibres || before.cols !== cols)) {
+    throw new InputError(
+      `expected ${fibres} fibres and ${cols} columns, received ${before.fibres} and ${before.cols}`,
+      {
+        file: earlier?.path,
+      },
+    );
+  }
+  const found = await timed('find', () =>
+    findFibres(flat, {
+      spectrograph,
+      detector,
+      file: path,
+      prior: before && Float64Array.from({ length: fibres }, (_, i) => at(before.centre, i * cols + column)),
+    }),
+  );
+  const measured = found.fibres.map((fibre) => fibre.measured && fibre.state !== 'off-chip');
+  const followed = await timed('follow', () =>
+    followFibres(
+      flat,
+      Float64Array.from(found.fibres, ({ y }) => y),
+      measured,
+      column,
+      spacing,
+    ),
+  );
+  const width = median(found.fibres.flatMap(({ sigma }, i) => (measured[i] === true ? [sigma] : [])));
+  const fitter = new TraceFitter(
+    cols,
+    startSeries(
+      followed,
+      width,
+      measured.map((is) => !is),
+    ),
+  );
+  const common = { rows, cols, ivar: flat.ivar, expected, threads };
+
+  const start = { ...common, image: flat.image, profile: gaussianProfile(fibres) };
+  for (const step of ROUGH) await timed('fit', () => fitter.step(start, step));
+  normaliseWidths(fitter.fitted.terms, fitter.fitted.held);
+  await timed('fit', () => fitter.draw(threads));
+  const drawn = fitter.drawn;
+  const part = (data: Float32Array) => data.subarray(0, fibres * cols);
+  const lines = () => ({ fibres, centre: part(drawn.centre), width: part(drawn.width), flux: part(drawn.flux) });
+  const shape = await timed('profile', () => measureProfile({ ...flat, ...lines() }));
+  const { profile } = shape;
+  correct(fitter.fitted.terms, shape);
+  await timed('fit', () => fitter.draw(threads));
+  const background = await timed('background', () => fitBackground({ ...flat, ...lines(), profile }));
+  const image = await timed('background', () => subtractBackground(flat.image, rows, cols, background));
+  for (const step of FINE) await timed('fit', () => fitter.step({ ...common, image, profile }, step));
+
+  const { terms, covariance, figures, held } = fitter.fitted;
+  const levels = levelsOf(terms);
+  const free = [...held.keys()].filter((i) => held[i] !== true);
+  const usual = Array.from({ length: PLACES }, (_, n) => median(free.map((i) => at(levels[i] ?? [], n))));
+  const ratio = levels.map((own) => median(own.map((flux, n) => flux / at(usual, n))));
+  const states = statesOf(found, held, ratio);
+  states.forEach((state, i) => {
+    if (state === 'broken') terms.fill(0, i * TERMS, i * TERMS + FLUX_TERMS);
+  });
+  const traces = newTraces(fibres, cols);
+  const errors = new Float32Array(6 * fibres * cols);
+  await timed('draw', () => drawTraces(terms, cols, traces, threads, { of: covariance, errors }));
+
+  const even = facts.kind === EVEN;
+  const isKnown = (state: FibreState) => even && state !== 'off-chip' && state !== 'blended';
+  const dq = new Uint32Array(fibres * cols);
+  states.forEach((state, i) => {
+    const bits =
+      BITS[state] | (held[i] === true ? DQ.TRACE_INTERPOLATED : 0) | (isKnown(state) ? 0 : DQ.UNKNOWN_THROUGHPUT);
+    dq.fill(bits, i * cols, (i + 1) * cols);
+  });
+  const level = median(levels.flatMap((own, i) => (states[i] === 'ok' ? [median(own)] : [])));
+  const figure = (i: number, which: number) => at(figures, i * FIGURES + which);
+  const here = legendre(placeOf(column, cols), CENTRE_TERMS);
+  const each = (value: (i: number) => number) => Float32Array.from({ length: fibres }, (_, i) => value(i));
+  const shift = each((i) =>
+    held[i] === true ? Number.NaN : seriesAt(terms, i * TERMS + CENTRE_FROM, CENTRE_TERMS, here) - at(expected, i),
+  );
+  const shifts = free.map((i) => at(shift, i));
+  const findings: FibreFindings = {
+    number: Int32Array.from({ length: fibres }, (_, i) => spectrograph.fibreNumber(i)),
+    rms: each((i) => (held[i] === true ? Number.NaN : figure(i, FIGURE.rms))),
+    chi2: each((i) =>
+      figure(i, FIGURE.freedom) > 0 ? figure(i, FIGURE.chi2) / figure(i, FIGURE.freedom) : Number.NaN,
+    ),
+    columns: Int32Array.from({ length: fibres }, (_, i) =>
+      held[i] === true ? 0 : Math.round(figure(i, FIGURE.light)),
+    ),
+    flux: each((i) => (states[i] === 'broken' ? 0 : median(levels[i] ?? []))),
+    shift,
+  };
+  const product: TraceProduct = {
+    traces: {
+      fibres,
+      cols,
+      ...traces,
+      covariance: errors,
+      dq,
+      states,
+      profile,
+      throughput: each((i) =>
+        isKnown(states[i] as FibreState) ? (states[i] === 'broken' ? 0 : at(ratio, i)) : Number.NaN,
+      ),
+      // Of the mean flux, over the level.
+      throughputError: each((i) =>
+        isKnown(states[i] as FibreState) ? Math.sqrt(Math.max(0, at(covariance, i * ENTRIES))) / level : Number.NaN,
+      ),
+    },
+    findings,
+    facts: {
+      tele,
+      mjd,
+      chip,
+      exposure,
+      kind: facts.kind,
+      rows,
+      shift: median(shifts),
+      shiftError: (1.2533 * (quantile(shifts, 0.84) - quantile(shifts, 0.16))) / 2 / Math.sqrt(shifts.length),
+      level,
+      unit: flat.unit,
+    },
+    background: { rows: background.gridRows, cols: background.gridCols, values: background.grid },
+  };
+  const counts = countStates(states);
+  const which = (state: FibreState) => [...states.keys()].filter((i) => states[i] === state);
+  return {
+    ...encodeTraces(product),
+    summary: {
+      ok: counts.ok,
+      low: counts.low,
+      broken: counts.broken,
+      blended: counts.blended,
+      'off-chip': counts['off-chip'],
+      shift: Number(product.facts.shift.toFixed(4)),
+      rms: Number(median(free.map((i) => at(findings.rms, i))).toFixed(5)),
+      chi2: Number(median(free.map((i) => at(findings.chi2, i))).toFixed(4)),
+      level: Number(level.toPrecision(5)),
+    },
+    warnings: [
+      ...found.warnings,
+      ...fibreList('broken', which('broken'), spectrograph),
+      ...fibreList(`below ${LOW_THROUGHPUT} of the median light`, which('low'), spectrograph),
+      ...fibreList('blended and interpolated', which('blended'), spectrograph),
+    ],
+    timings: Object.entries(seconds).map(([name, value]) => ({ name, seconds: value })),
+  };
+};
