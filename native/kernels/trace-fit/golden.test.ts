@@ -109,3 +109,12 @@ it('leaves out pixels without weight, those far off the model, and bins that are
   const some = await fitted(light, () => 4, 60, { every: 4 });
   expect([0, 1, 2, 3, 6].map((bin) => some(10, 0, bin))).toEqual([0, 0, 18, 0, 18]);
 });
+
+it('is not misled by even light where it may have a pedestal', async () => {
+  const even = (row: number) => 60 * box(row) + 7;
+  const [plain, level] = [await fitted(even, () => 4, 0), await fitted(even, () => 4, 0, { pedestal: true })];
+  expect(plain(6, 0, 3) / plain(0, 0, 3)).toBeCloseTo(60 + 21, 3);
+  expect(level(6, 0, 3) / level(0, 0, 3)).toBeCloseTo(60, 3);
+  // 9 pixels with the light of 3: 1/3 - (1/9) of it is left of the normal matrix
+  expect(level(0, 0, 3)).toBeCloseTo(2 * 4 * (1 / 3 - 1 / 9), 4);
+});

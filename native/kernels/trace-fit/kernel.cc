@@ -16,6 +16,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 using namespace rampline::trace_fit;  // NOLINT: the generated ports and parameters
 
 constexpr int64_t kFibres = 300, kNodes = 9, kSamples = 481, kBins = 128, kValues = 12;
+constexpr int64_t kAll =
+    17;  // those, and what a pedestal needs: its sums with the other three, with itself and with the rest
 constexpr int64_t kGroup = 16;  // columns that share a variance and a table: about what the profile changes in
 constexpr float kTableReach = 12, kPerPixel = 20;
 constexpr float kOwn = 4;  // a pixel so much noisier than the others of its row and group is believed to be so
@@ -163,7 +165,7 @@ void Accumulate(const Fibre& fibre, const float* table, const float* density, co
   for (int64_t i = 0; i < kGroup; i += lanes) {
     const V c = hn::Load(d, fibre.centre + i), per = hn::Load(d, fibre.per + i), f = hn::Load(d, fibre.flux + i);
     const auto valid = hn::Gt(hn::Load(d, fibre.valid + i), zero);
-    V s[kValues];
+    V s[kAll];
     for (V& one_sum : s) one_sum = zero;
     V z = hn::Mul(hn::Sub(hn::Set(d, static_cast<float>(first) - 0.5f), c), per);
     Place place = PlaceOf(d, z);
@@ -199,16 +201,34 @@ void Accumulate(const Fibre& fibre, const float* table, const float* density, co
       s[9] = hn::MulAdd(hn::Mul(w, rest), rest, s[9]);
       s[10] = hn::Add(s[10], hn::IfThenElseZero(counts, one));
       s[11] = hn::Add(s[11], hn::IfThenElseZero(counts, part));
+      if (params.pedestal) {
+        s[12] = hn::Add(s[12], wPart);
+        s[13] = hn::Add(s[13], wCentre);
+        s[14] = hn::Add(s[14], wWidth);
+        s[15] = hn::Add(s[15], w);
+        s[16] = hn::MulAdd(w, rest, s[16]);
+      }
       z = zNext;
       below = next;
       slope = slopeNext;
     }
     HWY_ALIGN float lane[kGroup];
-    for (int64_t k = 0; k < kValues; k++) {
+    for (int64_t k = 0; k < kAll; k++) {
       hn::Store(s[k], d, lane);
       for (int64_t j = 0; j < lanes; j++) sums[k] += lane[j];
     }
   }
+}
+
+// Solves for the pedestal and leaves the equations of the other three.
+void Marginalise(double* s) {
+  if (!(s[15] > 0)) return;
+  int at = 0;
+  for (int a = 0; a < 3; a++) {
+    for (int b = a; b < 3; b++) s[at++] -= s[12 + a] * s[12 + b] / s[15];
+    s[6 + a] -= s[12 + a] * s[16] / s[15];
+  }
+  s[9] -= s[16] * s[16] / s[15];
 }
 
 Status TraceFit(const KernelCall& call) {
@@ -222,9 +242,9 @@ Status TraceFit(const KernelCall& call) {
   const int64_t planes = image.planes * kGroup, cols = image.cols;
   Group group{scratch + 1088, scratch + 1088 + planes, scratch + 1088 + 2 * planes, image.planes, 0};
   Fibre fibre;
-  double found[kFibres][kValues];
+  double found[kFibres][kAll];
   for (int64_t bin = 0; bin < kBins; bin++) {
-    for (auto& row : found) std::fill_n(row, kValues, 0.0);
+    for (auto& row : found) std::fill_n(row, kAll, 0.0);
     const int64_t end = bin % params.every == params.every / 2 ? (bin + 1) * cols / kBins : 0;
     for (int64_t x = bin * cols / kBins; x < end; x += kGroup) {
       group.n = std::min(kGroup, end - x);
@@ -249,6 +269,7 @@ Status TraceFit(const KernelCall& call) {
       }
     }
     for (int64_t k = 0; k < kFibres; k++) {
+      if (params.pedestal) Marginalise(found[k]);
       for (int64_t v = 0; v < kValues; v++) sums.at(v, k)[bin] = found[k][v];
     }
   }

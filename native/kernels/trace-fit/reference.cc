@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <vector>
 
@@ -103,8 +104,11 @@ Status Reference(const KernelCall& call) {
     for (int k = 0; k < kFibres; k++) std::fill_n(sums.at(v, k), kBins, 0.0);
   }
   const int64_t cols = chip.cols(), rows = chip.rows();
+  // Of each fibre: sums of the weights with F, c, w, 1 and the rest.
+  std::vector<std::array<double, 5>> even(kFibres);
   for (int64_t bin = 0; bin < kBins; bin++) {
     if (bin % params.every != params.every / 2) continue;
+    for (auto& one : even) one.fill(0);
     const int64_t begin = bin * cols / kBins, end = (bin + 1) * cols / kBins;
     for (int64_t x = begin; x < end; x++) {
       const int64_t from = begin + (x - begin) / kGroup * kGroup, to = std::min(end, from + kGroup);
@@ -133,8 +137,16 @@ Status Reference(const KernelCall& call) {
           const double terms[12] = {j[0] * j[0], j[0] * j[1], j[0] * j[2], j[1] * j[1], j[1] * j[2], j[2] * j[2],
                                     j[0] * rest, j[1] * rest, j[2] * rest, rest * rest, 1 / w,       p.part / w};
           for (int v = 0; v < 12; v++) sums.at(v, k)[bin] += w * terms[v];
+          const double with[5] = {j[0], j[1], j[2], 1, rest};
+          for (int v = 0; v < 5; v++) even[static_cast<size_t>(k)][static_cast<size_t>(v)] += w * with[v];
         }
       }
+    }
+    for (int k = 0; k < kFibres && params.pedestal; k++) {
+      const auto& e = even[static_cast<size_t>(k)];
+      if (!(e[3] > 0)) continue;
+      const size_t first[12] = {0, 0, 0, 1, 1, 2, 0, 1, 2, 4}, second[12] = {0, 1, 2, 1, 2, 2, 4, 4, 4, 4};
+      for (int v = 0; v < 10; v++) sums.at(v, k)[bin] -= e[first[v]] * e[second[v]] / e[3];
     }
   }
   return Ok();

@@ -3,7 +3,7 @@ import { BugError, InputError, RetriableError } from '../../core/errors.js';
 import type { ExposureKind } from '../../core/exposure.js';
 import { DQ } from '../../core/generated/dq.js';
 import { type FibreState, LOW_THROUGHPUT, PROFILE_NODES, type Spectrograph } from '../../core/spectra.js';
-import { fitBackground, subtractBackground } from '../background.js';
+import { type Background, fitBackground, subtractBackground } from '../background.js';
 import { quantile } from '../measure.js';
 import { readRates } from '../rates_image.js';
 import type { StageBody, StageContext, StageResult } from '../stage.js';
@@ -11,7 +11,7 @@ import { countStates, encodeTraces, type FibreFindings, readTraces, type TracePr
 import { FIGURE, FIGURES, type FitStep, startSeries, TraceFitter } from './fit.js';
 import { followFibres } from './follow.js';
 import { findFibres, type Identification } from './identify.js';
-import { gaussianProfile, type MeasuredProfile, measureProfile } from './profile.js';
+import { type MeasuredProfile, measureProfile } from './profile.js';
 import {
   CENTRE_FROM,
   CENTRE_TERMS,
@@ -26,22 +26,29 @@ import {
   TERMS,
   WIDTH_FROM,
 } from './series.js';
+import { startProfile } from './start_profile.js';
 
 /** Light that shows where fibres lie; by hand a flat of the sky or of a black body may be taken too. */
 const FLATS: readonly ExposureKind[] = ['domeflat', 'quartzflat', 'twilightflat', 'blackbody'];
 /** Only the dome lights all fibres as the sky does. */
 const EVEN: ExposureKind = 'domeflat';
 
-/** First a Gaussian: fluxes, then all with few terms. A quarter of the bins is enough for what follows. */
+/** First a profile that is not theirs: fluxes, then all with few terms. A quarter of the bins is enough for what follows. */
 const ROUGH: readonly FitStep[] = [
-  { flux: 4, centre: 0, width: 0, clip: 0, every: 8 },
-  { flux: 6, centre: 4, width: 2, clip: 0, every: 4 },
-  { flux: 6, centre: 5, width: 3, clip: 0, every: 4 },
+  { flux: 4, centre: 0, width: 0, clip: 0, every: 8, pedestal: true },
+  { flux: 6, centre: 4, width: 2, clip: 0, every: 4, pedestal: true },
+  { flux: 6, centre: 5, width: 3, clip: 0, every: 4, pedestal: true },
 ];
 /** With the measured profile: the last step alone decides, and drops what no fibre explains. */
-const FINE: readonly FitStep[] = [
-  { flux: 8, centre: 6, width: 4, clip: 0, every: 4 },
-  { flux: 8, centre: 7, width: 4, clip: 6, every: 1 },
+const FINE: readonly (readonly FitStep[])[] = [
+  [
+    { flux: 8, centre: 6, width: 4, clip: 0, every: 4, pedestal: true },
+    { flux: 8, centre: 6, width: 4, clip: 0, every: 4, pedestal: true },
+  ],
+  [
+    { flux: 8, centre: 6, width: 4, clip: 0, every: 4, pedestal: false },
+    { flux: 8, centre: 7, width: 4, clip: 6, every: 1, pedestal: false },
+  ],
 ];
 /** Places along x at which levels are compared. */
 const PLACES = 33;
@@ -185,20 +192,27 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
   );
   const common = { rows, cols, ivar: flat.ivar, expected, threads };
 
-  const start = { ...common, image: flat.image, profile: gaussianProfile(fibres) };
+  const start = { ...common, image: flat.image, profile: startProfile(fibres) };
   for (const step of ROUGH) await timed('fit', () => fitter.step(start, step));
-  normaliseWidths(fitter.fitted.terms, fitter.fitted.held);
-  await timed('fit', () => fitter.draw(threads));
   const drawn = fitter.drawn;
   const part = (data: Float32Array) => data.subarray(0, fibres * cols);
   const lines = () => ({ fibres, centre: part(drawn.centre), width: part(drawn.width), flux: part(drawn.flux) });
-  const shape = await timed('profile', () => measureProfile({ ...flat, ...lines() }));
-  const { profile } = shape;
-  correct(fitter.fitted.terms, shape);
-  await timed('fit', () => fitter.draw(threads));
-  const background = await timed('background', () => fitBackground({ ...flat, ...lines(), profile }));
-  const image = await timed('background', () => subtractBackground(flat.image, rows, cols, background));
-  for (const step of FINE) await timed('fit', () => fitter.step({ ...common, image, profile }, step));
+  let profile = start.profile;
+  let background: Background | undefined;
+  let image = flat.image;
+  for (const steps of FINE) {
+    normaliseWidths(fitter.fitted.terms, fitter.fitted.held);
+    await timed('fit', () => fitter.draw(threads));
+    const shape = await timed('profile', () => measureProfile({ ...flat, ...lines() }, { threads }));
+    profile = shape.profile;
+    correct(fitter.fitted.terms, shape);
+    await timed('fit', () => fitter.draw(threads));
+    background = await timed('background', () => fitBackground({ ...flat, ...lines(), profile }));
+    const scattered = background;
+    image = await timed('background', () => subtractBackground(flat.image, rows, cols, scattered));
+    for (const step of steps) await timed('fit', () => fitter.step({ ...common, image, profile }, step));
+  }
+  if (background === undefined) throw new BugError('nothing was fitted');
 
   const { terms, covariance, figures, held } = fitter.fitted;
   const levels = levelsOf(terms);

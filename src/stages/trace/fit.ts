@@ -59,6 +59,8 @@ export interface FitStep {
   readonly clip: number;
   /** Every so many bins are looked at: a few do for the first steps. */
   readonly every: number;
+  /** Whether even light below a fibre is fitted, too: as long as the profile has no wings of its own. */
+  readonly pedestal: boolean;
 }
 
 /** A smaller part of the bins does not make a trace. */
@@ -192,7 +194,7 @@ export class TraceFitter {
           profile: { data: this.#tables(input.profile), planes: KERNEL_FIBRES, rows: 9, cols: 481 },
           sums: { data: this.#sums, planes: SUMS, rows: KERNEL_FIBRES, cols: BINS },
         },
-        { clip: step.clip, every: step.every },
+        { clip: step.clip, every: step.every, pedestal: step.pedestal },
         { strip: cols },
       ),
     );
