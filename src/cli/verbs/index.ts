@@ -10,6 +10,7 @@ import { defineDoctor } from './doctor.js';
 import { defineInspect } from './inspect.js';
 import { defineKernels } from './kernels.js';
 import { definePlan } from './plan.js';
+import { defineProfile } from './profile.js';
 import { defineCalibrate, defineRamp } from './ramp.js';
 import { defineReport } from './report.js';
 import { defineRun } from './run.js';
@@ -31,6 +32,7 @@ export function defineVerbs(program: Command, define: Define): void {
   defineTrace(program, define);
   defineInspect(program, define);
   defineView(program, define);
+  defineProfile(program, define);
   defineReport(program, define);
   defineCheck(program, define);
   defineRunChunk(program, define);

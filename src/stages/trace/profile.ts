@@ -290,6 +290,9 @@ function moved(table: Float64Array, by: number): Float64Array {
   return out;
 }
 
+/** The window of the centroid moves with the profile, and each round leaves a tenth of what was left. */
+const CENTRING_ROUNDS = 5;
+
 /** Light within `CENTROID_REACH` px of the centre says where a profile's centre is. */
 const CENTROID_REACH = 4;
 
@@ -316,8 +319,7 @@ function tabulate(parts: Float64Array, basis: Basis, out: Float32Array): { shift
   const scale = (table[PROFILE_SAMPLES - 1] as number) - (table[0] as number);
   let shift = 0;
   let own: Float64Array = table;
-  // The window of the centroid moves with the profile, by a hundredth of what is left.
-  for (let round = 0; round < 3; round++) {
+  for (let round = 0; round < CENTRING_ROUNDS; round++) {
     shift += centroidOf(own);
     own = moved(table, shift * PROFILE_PER_PIXEL);
   }
