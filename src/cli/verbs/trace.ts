@@ -8,6 +8,7 @@ import { printable, table } from '../table.js';
 
 interface TraceFlags {
   readonly prior?: string;
+  readonly instrument: string;
   readonly verify: boolean;
 }
 
@@ -49,12 +50,14 @@ export function defineTrace(program: Command, define: Define): void {
           'rampline trace build new/2dcal-apo-60858-b-0007.fits -o new --prior out/trace-apo-60857-b-0012.fits',
           'with the traces of the night before',
         ],
+        ['rampline trace build NS.*.fits --instrument nirspec -o out', 'the orders of a long slit, of raw images'],
       ],
     },
     (command) =>
       command
         .argument('<file...>', 'calibrated 2-D products of flats')
         .option('--prior <file>', 'traces of an earlier flat of the same chip, checked before they are believed')
+        .option('--instrument <name>', 'of which the files are: apogee or nirspec', 'apogee')
         .option('--no-verify', 'do not verify the checksums of the files'),
     async (words, options: GlobalOptions & TraceFlags, session) => {
       const { output, prior } = options;
@@ -68,6 +71,12 @@ export function defineTrace(program: Command, define: Define): void {
           import('../../stages/trace_product.js'),
         ],
       );
+      const { instrumentNamed } = await import('../../night/instruments.js');
+      const { reduceSlit } = await import('../../night/slit.js');
+      const instrument = instrumentNamed(options.instrument);
+      const slit = instrument.readout === 'image';
+      if (slit && prior !== undefined)
+        throw new UsageError('a prior serves fibres, not a long slit: leave --prior out');
       const limits = limitsOf(options);
       const files = words as unknown as string[][];
       const outcomes: TraceOutcome[] = [];
@@ -80,16 +89,21 @@ export function defineTrace(program: Command, define: Define): void {
           continue;
         }
         try {
-          const made = await runStage({
-            stage,
-            files: [{ role: 'image', path: file }, ...(prior === undefined ? [] : [{ role: 'prior', path: prior }])],
+          const common = {
             output,
             force: options.force,
             verify: options.verify,
             threads: options.threads,
             limits,
             control: session.interrupt.control,
-          });
+          };
+          const inputs = [
+            { role: 'image', path: file },
+            ...(prior === undefined ? [] : [{ role: 'prior', path: prior }]),
+          ];
+          const made = slit
+            ? await reduceSlit({ ...common, instrument, image: file })
+            : await runStage({ ...common, stage, files: inputs });
           const product = openFits(made.product, { limits });
           const { header } = product.hdu(0);
           const count = (state: string) => header.number(`N${state.replace('-', '').toUpperCase()}`, 0);
