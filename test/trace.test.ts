@@ -221,6 +221,11 @@ describe('rampline trace build', () => {
     expect(outcomes.map(({ status }: { status: string }) => status)).toEqual(['done', 'failed']);
     expect(outcomes[0].fibres['off-chip']).toBeGreaterThan(270);
     expect(outcomes[0].fibres.ok).toBeGreaterThan(10);
+    // The fibres beyond the strip lie and look as the last ones on it: a reader refuses what no fibre can be.
+    const traced = openFits(outcomes[0].product);
+    const { traces } = await readTraces(traced);
+    traced.close();
+    expect(traces.width.reduce((least, one) => Math.min(least, one))).toBeGreaterThan(0.4);
     expect(outcomes[1].failure.error).toBe('input');
   });
 

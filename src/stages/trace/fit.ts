@@ -83,9 +83,13 @@ function lineAt(places: readonly number[], values: readonly number[], place: num
   return { value: level + slope * (place - mean), rms: Math.sqrt(rest / Math.max(1, n - 2)) };
 }
 
+/** How far beyond the rows of the fibres around it a line is followed, over the rows that they span. */
+const BEYOND = 0.5;
+
 /**
  * Gives the fibres that are held the centre and width of those around them: straight lines, over metrology's rows, through the terms
- * of the nearest that are not; the row itself is metrology's, moved as those are. The scatter about the lines is their error.
+ * of the nearest that are not; the row itself is metrology's, moved as those are. The scatter about the lines is their error. The lines
+ * end soon after the last fibre that was measured: a strip has 15 of them, which say nothing of widths a thousand rows away.
  */
 function interpolate(terms: Float64Array, covariance: Float64Array, held: readonly boolean[], expected: Float64Array) {
   const free = [...held.keys()].filter((i) => held[i] !== true);
@@ -94,10 +98,13 @@ function interpolate(terms: Float64Array, covariance: Float64Array, held: readon
     if (!is) return;
     const near = free.toSorted((a, b) => Math.abs(a - i) - Math.abs(b - i)).slice(0, NEIGHBOURS);
     const places = near.map((n) => at(expected, n));
+    const [low, high] = [Math.min(...places), Math.max(...places)];
+    const more = BEYOND * (high - low);
+    const place = Math.min(Math.max(at(expected, i), low - more), high + more);
     for (let k = CENTRE_FROM; k < TERMS; k++) {
       const offset = (n: number) => (k === CENTRE_FROM ? at(expected, n) : 0);
       const values = near.map((n) => at(terms, n * TERMS + k) - offset(n));
-      const { value, rms } = lineAt(places, values, at(expected, i));
+      const { value, rms } = lineAt(places, values, place);
       terms[i * TERMS + k] = value + offset(i);
       covariance[i * ENTRIES + (k * (k + 1)) / 2 + k] = rms * rms;
     }
