@@ -56,6 +56,13 @@ HWY_INLINE void StorePart(D d, hn::Vec<D> v, hn::TFromD<D>* to, int count) {
   std::memcpy(to, part, static_cast<size_t>(count) * sizeof(part[0]));
 }
 
+// Neighbouring rows of a detector lie in different pages, so no hardware asks for them in time.
+constexpr int64_t kRowsAhead = 24, kFibresAhead = 4;
+template <class T>
+HWY_INLINE void Ahead(const View<T>& view, int64_t plane, int64_t x) {
+  if (plane < view.planes) __builtin_prefetch(view.at(plane, 0) + x);
+}
+
 HWY_INLINE VF Half(VF centre) {  // the row that a centre lies in
   const DF d;
   return hn::Floor(hn::Add(centre, hn::Set(d, 0.5f)));
@@ -244,6 +251,9 @@ HWY_INLINE Pixels PixelsOf(const Views& v, int64_t row, const Columns& at, uint3
           hn::IfThenElseZero(hn::RebindMask(du, use), bits)};
 }
 
+// Registers of columns whose pixels are read together: four of AVX-512 are 256 bytes of a row.
+constexpr int kSlots = 4;
+
 struct Fibre {
   Span span;
   int64_t at;  // of its profile, in registers
@@ -261,41 +271,67 @@ class Solver {
       at += registers * kLanes;
       return here;
     };
-    value_ = take(v.rows());
-    weight_ = take(v.rows());
+    for (int slot = 0; slot <= kSlots; slot++) {
+      values_[slot] = take(v.rows());
+      weights_[slot] = take(v.rows());
+      bitmaps_[slot] = reinterpret_cast<uint32_t*>(take(v.rows()));
+    }
     model_ = take(v.rows());
-    bits_ = reinterpret_cast<uint32_t*>(take(v.rows()));
     for (auto* list : {&own_, &right_, &light_, &squares_, &flux_, &variance_, &pivot_}) *list = take(v.fibres());
     for (int m = 0; m < kBand; m++) cross_[m] = take(v.fibres());
     for (int m = 0; m < kBand; m++) factor_[m] = take(v.fibres());
     fibre_ = reinterpret_cast<Fibre*>(at);
     at += (v.fibres() * static_cast<int64_t>(sizeof(Fibre)) + 63) / 64 * 16;
-    flagged_ = reinterpret_cast<uint8_t*>(at);
-    at += (v.rows() + 63) / 64 * 16;
+    for (uint8_t*& marks : marks_) {
+      marks = reinterpret_cast<uint8_t*>(at);
+      at += (v.rows() + 63) / 64 * 16;
+    }
     profile_ = at;
   }
 
-  HWY_NOINLINE void Run(int64_t x, int count) {
+  // The pixels of up to kSlots registers of columns: a row is one place in memory, and the next row is far from it.
+  HWY_NOINLINE void Load(int64_t x, int64_t columns, int slot) {
     const DF d;
+    const DU du;
+    for (int64_t y = 0; y < v_.rows(); y++) {
+      for (int64_t done = 0; done < columns; done += kLanes) {
+        Ahead(v_.image, y + kRowsAhead, x + done);
+        Ahead(v_.imageIvar, y + kRowsAhead, x + done);
+        Ahead(v_.imageDq, y + kRowsAhead, x + done);
+        const int count = static_cast<int>(std::min<int64_t>(kLanes, columns - done));
+        const Pixels p = PixelsOf(v_, y, {x + done, count, 0, 0, hn::Zero(d)}, s_.bad);
+        const int64_t i = slot + done / kLanes;
+        Put(p.value, values_[i], y);
+        Put(p.weight, weights_[i], y);
+        hn::Store(p.bits, du, bitmaps_[i] + y * kLanes);
+        marks_[i][y] = hn::AllTrue(du, hn::Eq(p.bits, hn::Zero(du))) ? 0 : 1;
+      }
+    }
+  }
+
+  HWY_NOINLINE void Run(int64_t x, int count, int slot) {
     at_ = ColumnsAt(call_, x, count);
+    value_ = values_[slot];
+    weight_ = weights_[slot];
+    bits_ = bitmaps_[slot];
+    flagged_ = marks_[slot];
     int64_t used = 0;
     for (int64_t f = 0; f < v_.fibres(); f++) {
+      Ahead(v_.centre, f + kFibresAhead, x);
+      Ahead(v_.width, f + kFibresAhead, x);
+      Ahead(v_.traceDq, f + kFibresAhead, x);
       const Place p = PlaceOf(v_, f, at_);
       const Span s = SpanOf(p, s_.reach, v_.rows());
       if (s.rows > kMostRows) {  // too steep: a column by itself has at most 2 kMostReach + 1 rows
-        for (int i = 0; i < count; i++) Run(x + i, 1);
+        for (int i = 0; i < count; i++) {
+          Load(x + i, 1, kSlots);
+          Run(x + i, 1, kSlots);
+        }
         return;
       }
       fibre_[f] = {s, used};
       used += s.rows;
       Profile(v_, f, at_, p, s, s_.reach, ProfileOf(f));
-    }
-    for (int64_t y = 0; y < v_.rows(); y++) {
-      const Pixels p = PixelsOf(v_, y, at_, s_.bad);
-      hn::Store(p.value, d, value_ + y * kLanes);
-      hn::Store(p.weight, d, weight_ + y * kLanes);
-      hn::Store(p.bits, DU(), bits_ + y * kLanes);
-      flagged_[y] = hn::AllTrue(DU(), hn::Eq(p.bits, hn::Zero(DU()))) ? 0 : 1;
     }
     Solve();
     if (s_.photonVariance > 0 || s_.reject > 0) {
@@ -503,6 +539,9 @@ class Solver {
     for (int64_t f = 0; f < v_.fibres(); f++) {
       const auto [first, rows] = fibre_[f].span;
       const float* profile = ProfileOf(f);
+      for (const View<float>* out : {&v_.flux, &v_.ivar, &v_.chi2, &v_.crosstalk}) Ahead(*out, f + kFibresAhead, at_.x);
+      Ahead(v_.dq, f + kFibresAhead, at_.x);
+      Ahead(v_.traceDq, f + kFibresAhead, at_.x);
       const VF c = LoadPart(d, v_.centre.at(f, 0) + at_.x, at_.count), row = Half(c);
       const VF own = Get(own_, f), light = Get(light_, f);
       const MF dim = hn::Lt(light, hn::Set(d, kLeastLight));
@@ -589,7 +628,11 @@ class Solver {
   const Views& v_;
   const Settings& s_;
   Columns at_;
-  float *value_, *weight_, *model_;
+  // What Load filled, and in the last slot a single column.
+  float *values_[kSlots + 1], *weights_[kSlots + 1];
+  uint32_t* bitmaps_[kSlots + 1];
+  uint8_t* marks_[kSlots + 1];
+  float *value_, *weight_, *model_;  // of the slot at hand
   uint32_t* bits_;
   float *own_, *right_, *light_, *squares_, *flux_, *variance_, *pivot_;
   float* cross_[kBand + 1];
@@ -604,8 +647,13 @@ Status ExtractColumns(const KernelCall& call, const Views& v, const Settings& s)
   if (const Status status = CheckPlanes(v); !status.ok()) return status;
   if (v.fibres() == 0) return Ok();
   Solver<kBand> solver(call, v, s);
-  for (int64_t x = 0; x < v.flux.cols; x += kLanes) {
-    solver.Run(x, static_cast<int>(std::min<int64_t>(kLanes, v.flux.cols - x)));
+  for (int64_t x = 0; x < v.flux.cols; x += kSlots * kLanes) {
+    const int64_t columns = std::min<int64_t>(kSlots * kLanes, v.flux.cols - x);
+    solver.Load(x, columns, 0);
+    for (int64_t done = 0; done < columns; done += kLanes) {
+      const int count = static_cast<int>(std::min<int64_t>(kLanes, columns - done));
+      solver.Run(x + done, count, static_cast<int>(done / kLanes));
+    }
   }
   return Ok();
 }
