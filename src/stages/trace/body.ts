@@ -221,7 +221,8 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
   const ratio = levels.map((own) => median(own.map((flux, n) => flux / at(usual, n))));
   const states = statesOf(found, held, ratio);
   states.forEach((state, i) => {
-    if (state === 'broken') terms.fill(0, i * TERMS, i * TERMS + FLUX_TERMS);
+    // Of a fibre that leaves the chip a few columns say little, and a series through them nothing elsewhere.
+    if (state === 'broken' || state === 'off-chip') terms.fill(0, i * TERMS, i * TERMS + FLUX_TERMS);
   });
   const traces = newTraces(fibres, cols);
   const errors = new Float32Array(6 * fibres * cols);
@@ -252,7 +253,7 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
     columns: Int32Array.from({ length: fibres }, (_, i) =>
       held[i] === true ? 0 : Math.round(figure(i, FIGURE.light)),
     ),
-    flux: each((i) => (states[i] === 'broken' ? 0 : median(levels[i] ?? []))),
+    flux: each((i) => (states[i] === 'broken' || states[i] === 'off-chip' ? 0 : median(levels[i] ?? []))),
     shift,
   };
   const product: TraceProduct = {
