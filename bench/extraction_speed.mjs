@@ -1,0 +1,95 @@
+/**
+ * node bench/extraction_speed.mjs: CPU time of extracting one full chip on one thread, as ratios of one run.
+ *
+ * Against our own Horne, a vectorised numpy Horne (windows of ±8 rows, without bits, chi2 and outliers; with profiles from a table as
+ * ours, with ±12 rows, has them, and with profiles that are made beforehand and not counted), and reading flux and variance once (memcmp of two arrays of
+ * that size). Says of each goal whether it is met; never fails.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { columns, interleave, output, ROOT, setUp, timed } from './timing.mjs';
+
+setUp('product', true);
+const js = (path) => import(new URL(`build/js/${path}`, `file://${ROOT}`));
+const { runKernel, sharedLarge } = await js('engine/index.js');
+const { mockSpectra } = await js('simulate/spectra.js');
+const ROUNDS = 9;
+const REACH = 8;
+
+const mock = await mockSpectra({ tele: 'apo', chip: 'b', type: 'domeflat', badPixels: 0 });
+const { rows, cols, fibres, truth } = mock;
+/** A copy in large pages, where a night's arrays are. */
+const large = (data) => {
+  const copy = new data.constructor(sharedLarge(data.byteLength));
+  copy.set(data);
+  return copy;
+};
+const pixels = (data) => ({ data: large(data), planes: rows, cols });
+const spectra = (data) => ({ data: large(data), planes: fibres, cols });
+const out = (type = Float32Array) => spectra(new type(fibres * cols));
+const horne = {
+  image: pixels(mock.image),
+  imageIvar: pixels(mock.ivar),
+  imageDq: pixels(mock.dq),
+  centre: spectra(truth.centre),
+  width: spectra(truth.width),
+  traceDq: out(Uint32Array),
+  profile: { data: truth.profile.cumulative, planes: fibres, rows: 9, cols: 481 },
+  flux: out(),
+  ivar: out(),
+  dq: out(Uint32Array),
+  chi2: out(),
+  crosstalk: out(),
+};
+const joint = { ...horne, next: out(), second: out() };
+const [a, b] = [Buffer.from(mock.image.buffer), Buffer.from(new Float32Array(mock.image).buffer)];
+const best = await interleave(
+  {
+    joint: () => timed(() => runKernel('extract-joint', joint)),
+    horne: () => timed(() => runKernel('extract-horne', horne)),
+    stream: () => timed(() => a.compare(b)),
+  },
+  ROUNDS,
+);
+
+// The windows of numpy's Horne: Gaussian profiles serve, as only the time is asked.
+const work = mkdtempSync(join(ROOT, 'build', 'horne-'));
+const window = 2 * REACH + 1;
+const first = Int32Array.from(truth.centre, (c) => Math.min(rows - window, Math.max(0, Math.round(c) - REACH)));
+const profile = new Float32Array(window * fibres * cols);
+for (let j = 0; j < window; j++) {
+  for (let i = 0; i < first.length; i++) {
+    profile[j * first.length + i] = Math.exp(-0.5 * (first[i] + j - truth.centre[i]) ** 2) / 2.5;
+  }
+}
+const clean = mock.image.map((value) => (Number.isFinite(value) ? value : 0));
+for (const [name, data] of Object.entries({
+  'image.f32': clean,
+  'ivar.f32': mock.ivar,
+  'first.i32': first,
+  'profile.f32': profile,
+  'centre.f32': truth.centre,
+})) {
+  writeFileSync(join(work, name), data);
+}
+const script = join(ROOT, 'bench', 'peers', 'numpy_horne.py');
+const [given, numpy] = output('/usr/bin/python3', script, work, fibres, rows, cols, 3).split(' ').map(Number);
+rmSync(work, { recursive: true });
+
+const ours = best.joint.cpuMs;
+const table = [
+  ['what', 'goal', 'measured', 'met'],
+  ['joint / our Horne, CPU', '<= 1.5', (ours / best.horne.cpuMs).toFixed(2), ours <= 1.5 * best.horne.cpuMs],
+  ['numpy Horne / joint, CPU', '>= 13', (numpy / ours).toFixed(1), numpy >= 13 * ours],
+  ['numpy Horne, profiles given / joint, CPU', '', (given / ours).toFixed(1), ''],
+  [
+    'reading flux and variance once / joint, CPU',
+    '>= 0.2',
+    (best.stream.cpuMs / ours).toFixed(3),
+    best.stream.cpuMs >= 0.2 * ours,
+  ],
+].map(([what, goal, value, met]) => [what, goal, value, typeof met === 'string' ? met : met ? 'yes' : 'NO']);
+console.log(columns(table, [1, 2]));
+console.log(
+  `\nCPU ms: joint ${ours.toFixed(1)}, Horne ${best.horne.cpuMs.toFixed(1)}, numpy ${numpy.toFixed(0)}, reading ${best.stream.cpuMs.toFixed(2)}`,
+);
