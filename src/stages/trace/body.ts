@@ -3,7 +3,7 @@ import { BugError, InputError, RetriableError } from '../../core/errors.js';
 import type { ExposureKind } from '../../core/exposure.js';
 import { DQ } from '../../core/generated/dq.js';
 import { type FibreState, LOW_THROUGHPUT, PROFILE_NODES, type Spectrograph } from '../../core/spectra.js';
-import { type Background, fitBackground, subtractBackground } from '../background.js';
+import { fitBackground, subtractBackground } from '../background.js';
 import { quantile } from '../measure.js';
 import { readRates } from '../rates_image.js';
 import type { StageBody, StageContext, StageResult } from '../stage.js';
@@ -39,16 +39,15 @@ const ROUGH: readonly FitStep[] = [
   { flux: 6, centre: 4, width: 2, clip: 0, every: 4, pedestal: true },
   { flux: 6, centre: 5, width: 3, clip: 0, every: 4, pedestal: true },
 ];
-/** With the measured profile: the last step alone decides, and drops what no fibre explains. */
-const FINE: readonly (readonly FitStep[])[] = [
-  [
-    { flux: 8, centre: 6, width: 4, clip: 0, every: 4, pedestal: true },
-    { flux: 8, centre: 6, width: 4, clip: 0, every: 4, pedestal: true },
-  ],
-  [
-    { flux: 8, centre: 6, width: 4, clip: 0, every: 4, pedestal: false },
-    { flux: 8, centre: 7, width: 4, clip: 6, every: 1, pedestal: false },
-  ],
+/** With the profile that those measured; what they were wrong about spoiled it. */
+const MIDDLE: readonly FitStep[] = [
+  { flux: 8, centre: 6, width: 4, clip: 0, every: 4, pedestal: true },
+  { flux: 8, centre: 6, width: 4, clip: 0, every: 4, pedestal: true },
+];
+/** With the profile of record: the last step alone decides, and drops what no fibre explains. */
+const FINE: readonly FitStep[] = [
+  { flux: 8, centre: 6, width: 4, clip: 0, every: 4, pedestal: false },
+  { flux: 8, centre: 7, width: 4, clip: 6, every: 1, pedestal: false },
 ];
 /** Places along x at which levels are compared. */
 const PLACES = 33;
@@ -197,22 +196,20 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
   const drawn = fitter.drawn;
   const part = (data: Float32Array) => data.subarray(0, fibres * cols);
   const lines = () => ({ fibres, centre: part(drawn.centre), width: part(drawn.width), flux: part(drawn.flux) });
-  let profile = start.profile;
-  let background: Background | undefined;
-  let image = flat.image;
-  for (const steps of FINE) {
+  const measure = async () => {
     normaliseWidths(fitter.fitted.terms, fitter.fitted.held);
     await timed('fit', () => fitter.draw(threads));
     const shape = await timed('profile', () => measureProfile({ ...flat, ...lines() }, { threads }));
-    profile = shape.profile;
     correct(fitter.fitted.terms, shape);
-    await timed('fit', () => fitter.draw(threads));
-    background = await timed('background', () => fitBackground({ ...flat, ...lines(), profile }));
-    const scattered = background;
-    image = await timed('background', () => subtractBackground(flat.image, rows, cols, scattered));
-    for (const step of steps) await timed('fit', () => fitter.step({ ...common, image, profile }, step));
-  }
-  if (background === undefined) throw new BugError('nothing was fitted');
+    return shape.profile;
+  };
+  const first = await measure();
+  for (const step of MIDDLE) await timed('fit', () => fitter.step({ ...start, profile: first }, step));
+  const profile = await measure();
+  await timed('fit', () => fitter.draw(threads));
+  const background = await timed('background', () => fitBackground({ ...flat, ...lines(), profile }));
+  const image = await timed('background', () => subtractBackground(flat.image, rows, cols, background));
+  for (const step of FINE) await timed('fit', () => fitter.step({ ...common, image, profile }, step));
 
   const { terms, covariance, figures, held } = fitter.fitted;
   const levels = levelsOf(terms);

@@ -8,7 +8,7 @@ import type { JobShape, Prediction, Stage } from '../stage.js';
 import { readTraceFacts, TRACE_SCHEMA } from '../trace_product.js';
 
 /** CPU time of a chip of 2048 x 2048, and what of it does not depend on the rows. */
-const SECONDS_PER_PIXEL = 2e-7;
+const SECONDS_PER_PIXEL = 7e-7;
 const FIXED_SECONDS = 0.5;
 /** Image, error, bits, weights, and the image without scattered light, as they are read and worked on. */
 const BYTES_PER_PIXEL = 28;
@@ -50,7 +50,17 @@ export const stage: Stage = {
     { role: 'image', from: ['calibrate'] },
     { role: 'gate', from: ['classify'], gate: true },
   ],
-  kernels: ['trace-find', 'trace-fit', 'smooth-traces', 'draw-traces', 'weigh-pixels'],
+  kernels: [
+    'weigh-pixels',
+    'trace-find',
+    'trace-fit',
+    'smooth-traces',
+    'draw-traces',
+    'gather-profile',
+    'fit-background',
+    'evaluate-illumination',
+    'subtract-images',
+  ],
   predict,
   sane: saneTraces,
   body: async () => (await import('./body.js')).trace,
