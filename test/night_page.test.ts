@@ -193,6 +193,32 @@ test('what headers do not say is no number of night.json', () => {
   expect(nightPage(report, thumbs)).not.toMatch(/NaN|Infinity|undefined/);
 });
 
+test('a number with an error is plotted with it, and the error is no series of its own', () => {
+  const { plan, facts, thumbs } = syntheticNight(6);
+  const events = facts.events.map((event) => {
+    if (event.outcome?.summary === undefined) return event;
+    const summary = {
+      ...event.outcome.summary,
+      'trace shift [px]': 0.1 * event.outcome.job.length,
+      'trace shift [px] error': 0.02,
+    };
+    return { ...event, outcome: { ...event.outcome, summary } };
+  });
+  const report = accountOf(plan, 'apo', { ...facts, events });
+  const shifts = report.series.filter(({ name }) => name.startsWith('trace shift'));
+  expect(shifts).toHaveLength(1);
+  expect(shifts[0]).toMatchObject({ name: 'trace shift', unit: 'px' });
+  expect(shifts[0]?.points.length).toBeGreaterThan(3);
+  expect(shifts[0]?.points.every(({ error }) => error === 0.02)).toBe(true);
+  expect(report.series.find(({ name }) => name === 'zero point')?.points[0]).not.toHaveProperty('error');
+  const bars = (page: string) => page.split('V').length;
+  const without = {
+    ...report,
+    series: report.series.map((one) => ({ ...one, points: one.points.map((point) => ({ ...point, error: 0 })) })),
+  };
+  expect(bars(nightPage(report, thumbs)) - bars(nightPage(without, thumbs))).toBe(shifts[0]?.points.length);
+});
+
 test('a failed job makes a bad night', () => {
   const { plan, facts } = syntheticNight(20);
   const failure = { error: 'bug', exitCode: 70, message: 'a promise was broken' } as const;

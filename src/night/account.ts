@@ -396,6 +396,9 @@ function missingRow({ exposure }: Exposure, facts: NightFacts): NightExposure {
   };
 }
 
+/** A number 'NAME error' is the error of the number 'NAME'. */
+const ERROR = ' error';
+
 /** Numbers of the summaries over the night: one series for each name that stages give. */
 function seriesOf(fates: ReadonlyMap<string, Fate>, pixels: number): NightSeries[] {
   const found = new Map<
@@ -408,6 +411,7 @@ function seriesOf(fates: ReadonlyMap<string, Fate>, pixels: number): NightSeries
     const { kind, exposureSeconds } = job.exposures[0] as Exposure;
     for (const [key, value] of Object.entries(outcome.summary)) {
       if (typeof value !== 'number' || !Number.isFinite(value) || SETTINGS.includes(key)) continue;
+      if (key.endsWith(ERROR) && key.slice(0, -ERROR.length) in outcome.summary) continue;
       let [name, unit] = NAMES[key] ?? UNIT_IN_NAME.exec(key)?.slice(1) ?? [key, ''];
       let shown = value;
       if (key === 'jumps') {
@@ -420,7 +424,8 @@ function seriesOf(fates: ReadonlyMap<string, Fate>, pixels: number): NightSeries
       const one = found.get(id) ?? { stages: [], name, unit, points: [] };
       found.set(id, one);
       if (!one.stages.includes(job.stage)) one.stages.push(job.stage);
-      one.points.push({ exposure, chip, kind, value: shown });
+      const error = outcome.summary[key + ERROR];
+      one.points.push({ exposure, chip, kind, value: shown, ...(typeof error === 'number' && { error }) });
     }
   }
   const all = [...found.values()].filter(({ points }) => points.some(({ value }) => value !== 0));

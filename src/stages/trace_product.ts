@@ -195,6 +195,24 @@ async function expectWithin(file: FitsFile, name: string, data: Float32Array, lo
   });
 }
 
+/** Columns at which the order of the fibres is looked at: traces are smooth. */
+const ORDER_COLUMNS = 33;
+
+/** Fibres are counted by their rows, so no trace may cross or touch the next. */
+function expectOrder(file: FitsFile, centre: Float32Array, fibres: number, cols: number): void {
+  for (let n = 0; n < ORDER_COLUMNS; n++) {
+    const x = Math.round((n * (cols - 1)) / (ORDER_COLUMNS - 1));
+    for (let fibre = 1; fibre < fibres; fibre++) {
+      const [below, own] = [centre[(fibre - 1) * cols + x] as number, centre[fibre * cols + x] as number];
+      if (own > below) continue;
+      throw new InputError(
+        `expected traces that do not cross in CENTRE, received fibre ${fibre} at row ${own.toFixed(2)} and fibre ${fibre - 1} at row ${below.toFixed(2)} of column ${x}`,
+        { file: file.path, hdu: file.hdu('CENTRE').index },
+      );
+    }
+  }
+}
+
 /** A count of the primary header, checked before memory is taken on its word. */
 function sizeOf(file: FitsFile, keyword: string, most: number): number {
   const value = file.hdu(0).header.number(keyword, Number.NaN);
@@ -299,6 +317,7 @@ export async function readTraces(file: FitsFile): Promise<TraceProduct> {
   const dq = await imageOf(file, 'DQ', shape, Uint32Array);
   const cumulative = await imageOf(file, 'PROFILE', [fibres, PROFILE_NODES, PROFILE_SAMPLES], Float32Array);
   await expectWithin(file, 'CENTRE', centre, -BEYOND, facts.rows + BEYOND);
+  expectOrder(file, centre, fibres, cols);
   await expectWithin(file, 'WIDTH', width, 1 / MOST_WIDTH, MOST_WIDTH);
   await expectWithin(file, 'FLUX', flux, -MOST_FLUX, MOST_FLUX);
   await expectWithin(file, 'COVAR', covariance, -1e30, 1e30);

@@ -308,11 +308,28 @@ export const extract: StageBody = async (context: StageContext) => {
       ...(Number.isFinite(dof) && { chi2: Number(dof.toFixed(3)) }),
       outliers,
       missing,
+      ...driftOf(tweak),
     },
     warnings,
     timings,
   };
 };
+
+/** What the page of a night plots of a tweak, against the flat of the traces: each number with its error. */
+function driftOf({ state, terms, width, widthError }: Tweak): Record<string, number> {
+  if (state !== 'ok') return {};
+  const drift: Record<string, number> = {};
+  const add = (name: string, value: number, error: number): void => {
+    drift[name] = Number(value.toFixed(5));
+    drift[`${name} error`] = Number(error.toFixed(5));
+  };
+  for (const { i, j, value, error } of terms) {
+    const name = i + j > 1 ? '' : i === 1 ? 'tilt' : j === 1 ? 'scale' : 'shift';
+    if (name !== '') add(`trace ${name} [px]`, value, error);
+  }
+  add('profile width', width, widthError);
+  return drift;
+}
 
 const NOT_ASKED: Tweak & { readonly state: 'ok' | 'faint' | 'refused' } = {
   terms: [],

@@ -151,6 +151,8 @@ export interface NightSeries {
     readonly chip: string;
     readonly kind: string;
     readonly value: number;
+    /** Where the stage states it. */
+    readonly error?: number | undefined;
   }[];
 }
 

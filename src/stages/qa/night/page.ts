@@ -278,14 +278,16 @@ function seriesSection({ series, chips, exposures, commands }: NightReport): str
         x: { label: 'exposure', range: [first - margin, last + margin] },
         y: { label: named(one), log: low > 0 && high > LOG_SPAN * low },
         series: found
-          .map((chip, i) => ({
-            ...(chip === '' ? {} : { name: `chip ${chip}` }),
-            colour: LINE_COLOURS[i % LINE_COLOURS.length] as string,
-            style: 'points' as const,
-            points: one.points
-              .filter((point) => point.chip === chip)
-              .map((point) => [point.exposure, point.value] as const),
-          }))
+          .map((chip, i) => {
+            const points = one.points.filter((point) => point.chip === chip);
+            return {
+              ...(chip === '' ? {} : { name: `chip ${chip}` }),
+              colour: LINE_COLOURS[i % LINE_COLOURS.length] as string,
+              style: 'points' as const,
+              points: points.map((point) => [point.exposure, point.value] as const),
+              errors: points.map(({ error = 0 }) => error),
+            };
+          })
           .filter(({ points }) => points.length > 0),
       });
       return figure(plot, text(`${one.name}, as ${one.stages.join(' and ')} found`));
