@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PROFILE_NODES, PROFILE_SAMPLES, type Profile, type Traces } from '../src/core/spectra.js';
-import { encodeFits } from '../src/fits/index.js';
+import { encodeFits, openFits } from '../src/fits/index.js';
 import { type MockSpectra, mockSpectra } from '../src/simulate/spectra.js';
 import { evaluateBackground, fitBackground, subtractImages } from '../src/stages/background.js';
 import { extractWith } from '../src/stages/extract/methods.js';
@@ -14,6 +14,7 @@ import { compareProfiles } from '../src/stages/profile_compare.js';
 import { centroidOf, gaussianProfile, type MeasuredProfile, measureProfile } from '../src/stages/trace/profile.js';
 import { encodeTraces } from '../src/stages/trace_product.js';
 import { rampline } from './cli.js';
+import { writeFlat } from './mock_flat.js';
 
 const ROWS = 512;
 const COLS = 2048;
@@ -66,6 +67,46 @@ beforeAll(async () => {
   measured = await measureProfile({ ...places(flat), image: flat.image, ivar: weights(flat), flux: flat.truth.flux });
 });
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+/** A product of traces. */
+function writeTraces(name: string, traces: Traces): string {
+  const each = (value: number) => new Float32Array(FIBRES).fill(value);
+  const { cards, hdus } = encodeTraces({
+    traces,
+    findings: {
+      number: Int32Array.from({ length: FIBRES }, (_, i) => 300 - i),
+      rms: each(0.001),
+      chi2: each(1),
+      columns: new Int32Array(FIBRES).fill(COLS),
+      flux: each(400),
+      shift: each(0),
+    },
+    facts: {
+      tele: 'apo',
+      mjd: 60857,
+      chip: 'b',
+      exposure: 2,
+      kind: 'domeflat',
+      rows: ROWS,
+      shift: 0,
+      shiftError: 0.001,
+      level: 400,
+      unit: 'DN/read',
+    },
+    background: { rows: 8, cols: 16, values: new Float32Array(128) },
+  } as Parameters<typeof encodeTraces>[0]);
+  const identity = [
+    ['TELE', 'apo', ''],
+    ['MJD', 60857, ''],
+    ['CHIP', 'b', ''],
+    ['EXPOSURE', 2, ''],
+    ['SCHEMA', 'trace/1', ''],
+    ['STAGE', 'trace', ''],
+  ] as const;
+  const file = join(scratch, name);
+  writeFileSync(file, Buffer.concat(encodeFits([{ header: [...identity, ...cards] }, ...hdus])));
+  return file;
+}
 
 describe('the profile of a flat', () => {
   it('is that of the mock, between its pixels, wings and all', () => {
@@ -241,45 +282,8 @@ describe('profile compare', () => {
   });
 
   it('is a verb, with a table, numbers for programs and a picture', () => {
-    const write = (name: string, width: number): string => {
-      const each = (value: number) => new Float32Array(FIBRES).fill(value);
-      const { cards, hdus } = encodeTraces({
-        traces: tracesOf(gaussian, width),
-        findings: {
-          number: Int32Array.from({ length: FIBRES }, (_, i) => 300 - i),
-          rms: each(0.001),
-          chi2: each(1),
-          columns: new Int32Array(FIBRES).fill(COLS),
-          flux: each(400),
-          shift: each(0),
-        },
-        facts: {
-          tele: 'apo',
-          mjd: 60857,
-          chip: 'b',
-          exposure: 2,
-          kind: 'domeflat',
-          rows: ROWS,
-          shift: 0,
-          shiftError: 0.001,
-          level: 400,
-          unit: 'DN/read',
-        },
-        background: { rows: 8, cols: 16, values: new Float32Array(128) },
-      } as Parameters<typeof encodeTraces>[0]);
-      const identity = [
-        ['TELE', 'apo', ''],
-        ['MJD', 60857, ''],
-        ['CHIP', 'b', ''],
-        ['EXPOSURE', 2, ''],
-        ['SCHEMA', 'trace/1', ''],
-        ['STAGE', 'trace', ''],
-      ] as const;
-      const file = join(scratch, name);
-      writeFileSync(file, Buffer.concat(encodeFits([{ header: [...identity, ...cards] }, ...hdus])));
-      return file;
-    };
-    const [a, b] = [write('a.fits', 1), write('b.fits', 1.02)];
+    const a = writeTraces('a.fits', tracesOf(gaussian, 1));
+    const b = writeTraces('b.fits', tracesOf(gaussian, 1.02));
     const picture = join(scratch, 'profiles.svg');
     const { code, stdout, stderr } = rampline(['--json', 'profile', 'compare', a, b, '-o', picture]);
     expect([code, stderr]).toEqual([0, '']);
@@ -289,4 +293,48 @@ describe('profile compare', () => {
     expect(only.places).toHaveLength(9);
     expect(readFileSync(picture, 'utf8')).toMatch(/^<svg|^<\?xml/);
   });
+});
+
+it('model paints a flat by its own traces, and leaves noise', async () => {
+  const { path, mock } = await writeFlat(scratch, { ...base, type: 'quartzflat', exposure: 2 });
+  const { centre, width, flux, profile, states } = mock.truth;
+  const known: Traces = {
+    fibres: FIBRES,
+    cols: COLS,
+    centre,
+    width,
+    flux,
+    profile,
+    states,
+    covariance: new Float32Array(6 * FIBRES * COLS),
+    dq: new Uint32Array(FIBRES * COLS),
+    throughput: mock.truth.throughput,
+    throughputError: new Float32Array(FIBRES).fill(0.001),
+  };
+  const traces = writeTraces('trace.fits', known);
+  const { code, stdout, stderr } = rampline(['--json', 'model', path, traces, '-o', scratch]);
+  expect([code, stderr]).toEqual([0, '']);
+  const { product, chi2, scatter, noutlier, npixels } = JSON.parse(stdout);
+  expect(product).toBe(join(scratch, 'model-apo-60857-b-0002.fits'));
+  expect(chi2).toBeGreaterThan(0.9);
+  expect(chi2).toBeLessThan(1.1);
+  // Of each 6.63 pixels of a column the light of a fibre takes one degree of freedom.
+  expect(scatter).toBeCloseTo(Math.sqrt(1 - 1 / 6.63), 2);
+  expect(noutlier / npixels).toBeLessThan(1e-3);
+  const file = openFits(product);
+  const at = async (name: string) => (await file.readImageAsync(name)).data as Float32Array;
+  const [painted, residual, background] = [await at('MODEL'), await at('RESIDUAL'), await at('BACKGROUND')];
+  file.close();
+  // The three are the image again.
+  const i = 200 * COLS + 700;
+  expect((painted[i] as number) + (residual[i] as number) + (background[i] as number)).toBeCloseTo(
+    mock.image[i] as number,
+    3,
+  );
+  // What is painted is the light of the truth without its scattered light.
+  const errors = Array.from({ length: 2000 }, (_, k) => {
+    const j = (40 + ((k * 7) % (ROWS - 100))) * COLS + 100 + ((k * 131) % (COLS - 200));
+    return (painted[j] as number) - (mock.truth.exact[j] as number) + (mock.truth.background[j] as number);
+  });
+  expect(rms(errors)).toBeLessThan(1);
 });

@@ -9,6 +9,7 @@ import { defineDiff } from './diff.js';
 import { defineDoctor } from './doctor.js';
 import { defineInspect } from './inspect.js';
 import { defineKernels } from './kernels.js';
+import { defineModel } from './model.js';
 import { definePlan } from './plan.js';
 import { defineProfile } from './profile.js';
 import { defineCalibrate, defineRamp } from './ramp.js';
@@ -32,6 +33,7 @@ export function defineVerbs(program: Command, define: Define): void {
   defineTrace(program, define);
   defineInspect(program, define);
   defineView(program, define);
+  defineModel(program, define);
   defineProfile(program, define);
   defineReport(program, define);
   defineCheck(program, define);

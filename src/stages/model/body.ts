@@ -5,7 +5,7 @@ import { PROFILE_NODES, PROFILE_SAMPLES, type Traces } from '../../core/spectra.
 import { runKernel } from '../../engine/index.js';
 import type { HduInput } from '../../fits/index.js';
 import { evaluateBackground, fitBackground, subtractImages } from '../background.js';
-import { compareRegion, levelOf } from '../measure.js';
+import { compareRegion, levelOf, rowProfile } from '../measure.js';
 import { paintModel } from '../paint.js';
 import { NO_WEIGHT_BITS, type RatesImage, readRates } from '../rates_image.js';
 import { readSpectra } from '../spectra_product.js';
@@ -20,17 +20,18 @@ interface Lines {
   readonly centre: Float32Array;
   readonly width: Float32Array;
   readonly flux: Float32Array;
-  /** Median over fibres and columns for each degree of freedom. */
+  /** Median over the fibres of their means for each degree of freedom. */
   readonly chi2: number;
 }
 
 const missingAsZero = (data: Float32Array): Float32Array => data.map((value) => (Number.isFinite(value) ? value : 0));
 
-/** Median of the values above 0 of [fibre][x]; NaN where there is none. */
+/** Median over the fibres of their means of what is above 0 (0: no value), [fibre][x]; NaN where there is none. */
 async function middleOf(chi2: Float32Array, fibres: number, cols: number): Promise<number> {
-  // 0 says that there is no value.
-  const none = Uint32Array.from(chi2, (value) => (value > 0 ? 0 : 1));
-  return (await levelOf(chi2, none, cols, { row: 0, rows: fibres, x: 0, cols }, 1)).median;
+  const region = { row: 0, rows: fibres, x: 0, cols };
+  const means = await rowProfile(chi2, cols, region, { low: 1e-30, high: 1e30 });
+  const known = [...means].filter((value) => Number.isFinite(value)).toSorted((one, other) => one - other);
+  return known[Math.floor(known.length / 2)] ?? Number.NaN;
 }
 
 /** The light of all fibres, extracted jointly with the traces of the flat itself. */
@@ -161,7 +162,7 @@ export const model: StageBody = async (context: StageContext) => {
       ...(Number.isFinite(lines.chi2)
         ? ([['CHI2', number(lines.chi2), 'median chi2 / dof of the fibres']] as const)
         : []),
-      ['SCATTER', number(spread.scatter), 'robust scatter of residual / error'],
+      ['SCATTER', number(spread.scatter), 'scatter of residual / error; 0.92 if only noise'],
       ['MIDDLE', number(spread.median), 'median of residual / error'],
       ['NPIXELS', counts.compared, 'good pixels'],
       ['NOUTLIER', counts.beyond, `of them, beyond ${OUTLIER_SIGMAS} sigma`],

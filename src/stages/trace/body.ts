@@ -11,7 +11,7 @@ import { countStates, encodeTraces, type FibreFindings, readTraces, type TracePr
 import { FIGURE, FIGURES, type FitStep, startSeries, TraceFitter } from './fit.js';
 import { followFibres } from './follow.js';
 import { findFibres, type Identification } from './identify.js';
-import { type MeasuredProfile, measureProfile } from './profile.js';
+import { type MeasuredProfile, measureProfile, profileKindOf } from './profile.js';
 import {
   CENTRE_FROM,
   CENTRE_TERMS,
@@ -196,16 +196,17 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
   const drawn = fitter.drawn;
   const part = (data: Float32Array) => data.subarray(0, fibres * cols);
   const lines = () => ({ fibres, centre: part(drawn.centre), width: part(drawn.width), flux: part(drawn.flux) });
+  const kind = profileKindOf(context.parameters.profile);
   const measure = async () => {
     normaliseWidths(fitter.fitted.terms, fitter.fitted.held);
     await timed('fit', () => fitter.draw(threads));
-    const shape = await timed('profile', () => measureProfile({ ...flat, ...lines() }, { threads }));
+    const shape = await timed('profile', () => measureProfile({ ...flat, ...lines() }, { threads, kind }));
     correct(fitter.fitted.terms, shape);
-    return shape.profile;
+    return shape;
   };
-  const first = await measure();
+  const { profile: first } = await measure();
   for (const step of MIDDLE) await timed('fit', () => fitter.step({ ...start, profile: first }, step));
-  const profile = await measure();
+  const { profile, error: profileError } = await measure();
   await timed('fit', () => fitter.draw(threads));
   const background = await timed('background', () => fitBackground({ ...flat, ...lines(), profile }));
   const image = await timed('background', () => subtractBackground(flat.image, rows, cols, background));
@@ -288,7 +289,14 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
   const counts = countStates(states);
   const which = (state: FibreState) => [...states.keys()].filter((i) => states[i] === state);
   return {
-    ...encodeTraces(product),
+    ...encodeTraces(product, [
+      {
+        name: 'PROFERR',
+        data: profileError,
+        shape: [fibres, PROFILE_NODES],
+        header: [['COMMENT', 'Error of the light below the centre, as a part of all; [fibre][node].']],
+      },
+    ]),
     summary: {
       ok: counts.ok,
       low: counts.low,

@@ -1,5 +1,5 @@
 /** The profile of a chip's fibres, measured from the light of a flat: how a fibre's light spreads over rows. */
-import { InputError } from '../../core/errors.js';
+import { InputError, UsageError } from '../../core/errors.js';
 import type { Profile } from '../../core/spectra.js';
 import { PROFILE_NODES, PROFILE_PER_PIXEL, PROFILE_REACH, PROFILE_SAMPLES } from '../../core/spectra.js';
 import { type BoundArray, runKernel } from '../../engine/index.js';
@@ -49,9 +49,26 @@ export interface ProfileInput {
   readonly expected?: Float32Array | undefined;
 }
 
+export const PROFILE_KINDS = ['empirical', 'gauss-hermite'] as const;
+export type ProfileKind = (typeof PROFILE_KINDS)[number];
+
+/**
+ * The kind of profile that a parameter names; without one 'empirical'.
+ * @throws UsageError naming the kinds
+ */
+export function profileKindOf(parameter: unknown): ProfileKind {
+  const kind = PROFILE_KINDS.find((one) => one === (parameter ?? 'empirical'));
+  if (kind === undefined) {
+    throw new UsageError(
+      `expected the profile to be ${PROFILE_KINDS.join(' or ')}, received ${JSON.stringify(parameter)}`,
+    );
+  }
+  return kind;
+}
+
 export interface ProfileOptions {
   /** Which functions: free ones, or a Gauss-Hermite series; default empirical. */
-  readonly kind?: 'empirical' | 'gauss-hermite';
+  readonly kind?: ProfileKind;
   readonly threads?: number;
 }
 

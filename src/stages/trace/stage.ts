@@ -61,6 +61,8 @@ export const stage: Stage = {
     'evaluate-illumination',
     'subtract-images',
   ],
+  /** Functions that profiles are made of: 'empirical' (free ones) or 'gauss-hermite'. */
+  parameters: { profile: 'empirical' },
   predict,
   sane: saneTraces,
   body: async () => (await import('./body.js')).trace,
