@@ -7,6 +7,7 @@ import { defineCalib } from './calib.js';
 import { defineCheck } from './check.js';
 import { defineDiff } from './diff.js';
 import { defineDoctor } from './doctor.js';
+import { defineExtract } from './extract.js';
 import { defineInspect } from './inspect.js';
 import { defineKernels } from './kernels.js';
 import { defineModel } from './model.js';
@@ -28,6 +29,7 @@ export function defineVerbs(program: Command, define: Define): void {
   defineRamp(program, define);
   defineCalibrate(program, define);
   defineCalib(program, define);
+  defineExtract(program, define);
   definePlan(program, define);
   defineRun(program, define);
   defineTrace(program, define);

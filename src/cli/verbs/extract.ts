@@ -1,0 +1,102 @@
+/** rampline extract IMAGE... --trace FILE -o DIR */
+import { type Command, Option } from 'commander';
+import { EXTRACTION_METHODS, type ExtractionMethod } from '../../core/spectra.js';
+import { collectList, limitsOf, realNumber } from '../options.js';
+import type { Define, GlobalOptions, Session } from '../reply.js';
+import { printable, table } from '../table.js';
+
+interface ExtractFlags {
+  readonly trace: readonly string[];
+  readonly method?: ExtractionMethod;
+  readonly reach?: number;
+  readonly reject?: number;
+  readonly fibers?: string;
+  readonly background: boolean;
+  readonly tweak: boolean;
+  readonly verify: boolean;
+}
+
+export function defineExtract(program: Command, define: Define): void {
+  define(
+    program,
+    {
+      name: 'extract',
+      summary: 'take the spectra of all fibres from calibrated images, with the traces of a flat',
+      more:
+        'IMAGE is a product of `calibrate` (2dcal-...), FILE one of `trace build` (trace-...). Of several traces the nearest\n' +
+        'exposure with good ones serves; which and why is in the header and the table PROVENANCE of the product,\n' +
+        '1d-TELE-MJD-CHIP-EXPOSURE.fits. Traces of another telescope or chip are refused, those of another night are taken with\n' +
+        'a warning. The relative throughput of the fibres comes from the nearest dome flat among the traces.\n' +
+        'Products that are done are skipped. A night does all this by itself: `rampline run`.',
+      examples: [
+        ['rampline extract 2dcal-apo-60857-b-0015.fits --trace trace-apo-60857-b-0012.fits -o out', 'one chip'],
+        ['rampline extract out/2dcal-apo-60857-b-00*.fits --trace out/trace-apo-60857-b-0012.fits', 'of one chip, all'],
+        ['rampline extract 2dcal.fits --trace trace.fits --method boxcar -o simple', 'the sum of five rows'],
+      ],
+    },
+    (command) =>
+      command
+        .argument('<image...>', 'calibrated 2-D products')
+        .requiredOption('--trace <file>', 'traces of a flat of the same chip; may be repeated', collectList)
+        .addOption(
+          new Option('--method <how>', 'how the light is taken apart (default joint)').choices(EXTRACTION_METHODS),
+        )
+        .option(
+          '--reach <rows>',
+          'rows on each side of a trace that are used (default 16)',
+          realNumber('--reach', 2, 16),
+        )
+        .option(
+          '--reject <sigma>',
+          'limit for pixels above the model; 0: none (default 6)',
+          realNumber('--reject', 0, 1e6),
+        )
+        .option('--fibers <file>', 'fibre maps: .fits, .csv, or .h5 of almanac')
+        .option('--no-background', 'do not take off scattered light')
+        .option('--no-tweak', 'take the traces as they are in the flat')
+        .option('--no-verify', 'do not verify the checksums of the files'),
+    async (images, options: GlobalOptions & ExtractFlags, session: Session) => {
+      const { runStage } = await import('../../night/by_hand.js');
+      const { stage } = await import('../../stages/extract/stage.js');
+      const { method, reach, reject, background, tweak } = options;
+      const parameters = {
+        background,
+        tweak,
+        ...(method !== undefined && { method }),
+        ...(reach !== undefined && { reach }),
+        ...(reject !== undefined && { reject }),
+      };
+      const outcomes = [];
+      for (const image of images as readonly string[]) {
+        outcomes.push(
+          await runStage({
+            stage,
+            files: [{ role: 'image', path: image }, ...options.trace.map((path) => ({ role: 'traces', path }))],
+            fibers: options.fibers,
+            parameters,
+            output: options.output ?? '.',
+            force: options.force,
+            verify: options.verify,
+            threads: options.threads,
+            limits: limitsOf(options),
+            control: session.interrupt.control,
+          }),
+        );
+      }
+      for (const { product, warnings = [] } of outcomes) {
+        for (const text of warnings) session.log('warn', 'extract', { product, text });
+      }
+      const figure = (value: number | string | undefined) => printable(String(value ?? '-'));
+      const rows = outcomes.map(({ product, status, summary = {} }) => [
+        printable(product),
+        status,
+        ...['method', 'flat', 'tweak', 'chi2', 'outliers', 'missing'].map((name) => figure(summary[name])),
+      ]);
+      const head = ['product', 'state', 'method', 'flat', 'tweak', 'chi2/dof', 'outliers', 'no value'];
+      return {
+        json: { products: outcomes },
+        text: table(head, rows, ['flat', 'chi2/dof', 'outliers', 'no value']),
+      };
+    },
+  );
+}
