@@ -102,7 +102,7 @@ describe('nirspec', () => {
     }
   });
 
-  it('is traced by the command line to the same bytes', async (ctx) => {
+  it('is reduced by the command line to the same bytes', async (ctx) => {
     if (!existsSync(FRAME)) ctx.skip(ABSENT);
     const flat = await reduceSlit({ instrument: api.nirspec, image: FLAT, output: join(base, 'api'), threads: 2 });
     const same = ['--instrument', 'nirspec', '-o', join(base, 'cli')];
@@ -110,7 +110,20 @@ describe('nirspec', () => {
     expect([built.code, built.stderr]).toEqual([0, expect.stringContaining('(TELESCOP) repeats card 8')]);
     const made = join(base, 'cli', basename(flat.product));
     expect(readFileSync(made)).toEqual(readFileSync(flat.product));
-    expect(rampline(['trace', 'build', FLAT, '--prior', made, ...same]).code).toBe(2);
+    const frame = await reduceSlit({
+      instrument: api.nirspec,
+      image: FRAME,
+      traces: flat.product,
+      output: join(base, 'api'),
+    });
+    expect(rampline(['extract', FRAME, '--trace', made, ...same]).code).toBe(0);
+    expect(readFileSync(join(base, 'cli', basename(frame.product)))).toEqual(readFileSync(frame.product));
+    for (const words of [
+      ['trace', 'build', FLAT, '--prior', made],
+      ['extract', FRAME, '--trace', made, '--method', 'boxcar'],
+    ]) {
+      expect(rampline([...words, ...same]).code).toBe(2);
+    }
   });
 
   it('refuses what is no flat, no frame, or has no edges', async (ctx) => {

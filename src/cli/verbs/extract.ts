@@ -1,5 +1,6 @@
 /** rampline extract IMAGE... --trace FILE -o DIR */
 import { type Command, Option } from 'commander';
+import { UsageError } from '../../core/errors.js';
 import { EXTRACTION_METHODS, type ExtractionMethod } from '../../core/spectra.js';
 import { collectList, limitsOf, realNumber } from '../options.js';
 import type { Define, GlobalOptions, Session } from '../reply.js';
@@ -11,6 +12,7 @@ interface ExtractFlags {
   readonly reach?: number;
   readonly reject?: number;
   readonly fibers?: string;
+  readonly instrument: string;
   readonly background: boolean;
   readonly tweak: boolean;
   readonly verify: boolean;
@@ -32,6 +34,10 @@ export function defineExtract(program: Command, define: Define): void {
         ['rampline extract 2dcal-apo-60857-b-0015.fits --trace trace-apo-60857-b-0012.fits -o out', 'one chip'],
         ['rampline extract out/2dcal-apo-60857-b-00*.fits --trace out/trace-apo-60857-b-0012.fits', 'of one chip, all'],
         ['rampline extract 2dcal.fits --trace trace.fits --method boxcar -o simple', 'the sum of five rows'],
+        [
+          'rampline extract NS.fits --instrument nirspec --trace trace-keck-55315-spec-0101.fits -o out',
+          'the object in a long slit, less the sky beside it, from a raw image',
+        ],
       ],
     },
     (command) =>
@@ -52,6 +58,7 @@ export function defineExtract(program: Command, define: Define): void {
           realNumber('--reject', 0, 1e6),
         )
         .option('--fibers <file>', 'fibre maps: .fits, .csv, or .h5 of almanac')
+        .option('--instrument <name>', 'of which the files are: apogee or nirspec', 'apogee')
         .option('--no-background', 'do not take off scattered light')
         .option('--no-tweak', 'take the traces as they are in the flat')
         .option('--no-verify', 'do not verify the checksums of the files'),
@@ -66,21 +73,31 @@ export function defineExtract(program: Command, define: Define): void {
         ...(reach !== undefined && { reach }),
         ...(reject !== undefined && { reject }),
       };
+      const { instrumentNamed } = await import('../../night/instruments.js');
+      const { reduceSlit } = await import('../../night/slit.js');
+      const instrument = instrumentNamed(options.instrument);
+      const slit = instrument.readout === 'image';
+      const given = Object.entries({ method, reach, reject, fibers: options.fibers }).find(
+        ([, value]) => value !== undefined,
+      );
+      if (slit && given !== undefined)
+        throw new UsageError(`--${given[0]} serves fibres, not a long slit: leave it out`);
+      if (slit && options.trace.length !== 1) throw new UsageError('expected one --trace for a long slit');
       const outcomes = [];
       for (const image of images as readonly string[]) {
+        const common = {
+          output: options.output ?? '.',
+          force: options.force,
+          verify: options.verify,
+          threads: options.threads,
+          limits: limitsOf(options),
+          control: session.interrupt.control,
+        };
+        const files = [{ role: 'image', path: image }, ...options.trace.map((path) => ({ role: 'traces', path }))];
         outcomes.push(
-          await runStage({
-            stage,
-            files: [{ role: 'image', path: image }, ...options.trace.map((path) => ({ role: 'traces', path }))],
-            fibers: options.fibers,
-            parameters,
-            output: options.output ?? '.',
-            force: options.force,
-            verify: options.verify,
-            threads: options.threads,
-            limits: limitsOf(options),
-            control: session.interrupt.control,
-          }),
+          slit
+            ? await reduceSlit({ ...common, instrument, image, traces: options.trace[0] })
+            : await runStage({ ...common, stage, files, fibers: options.fibers, parameters }),
         );
       }
       for (const { product, warnings = [] } of outcomes) {
