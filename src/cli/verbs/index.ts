@@ -13,6 +13,7 @@ import { defineKernels } from './kernels.js';
 import { defineModel } from './model.js';
 import { definePlan } from './plan.js';
 import { defineProfile } from './profile.js';
+import { defineQa } from './qa.js';
 import { defineCalibrate, defineRamp } from './ramp.js';
 import { defineReport } from './report.js';
 import { defineRun } from './run.js';
@@ -37,6 +38,7 @@ export function defineVerbs(program: Command, define: Define): void {
   defineView(program, define);
   defineModel(program, define);
   defineProfile(program, define);
+  defineQa(program, define);
   defineReport(program, define);
   defineCheck(program, define);
   defineRunChunk(program, define);

@@ -213,7 +213,11 @@ export const drawSpectra: StageBody = async (context) => {
   for (const image of images.toSorted((a, b) => ((a.identity.chip ?? '') < (b.identity.chip ?? '') ? -1 : 1))) {
     if (Atomics.load(control, 0) !== 0) throw new RetriableError('interrupted');
     const began = performance.now();
-    const found = await gather(context, image);
+    // One chip whose products cannot be read does not hide the others.
+    const found = await gather(context, image).catch((error: unknown) => {
+      if (error instanceof InputError) return error.describe();
+      throw error;
+    });
     const read = performance.now();
     if (typeof found === 'string') {
       missing.push([image.identity.chip ?? '', found]);
