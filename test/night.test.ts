@@ -116,12 +116,15 @@ describe('a night that was run', () => {
     const others = judged.filter(({ fault }) => fault === undefined);
     expect(others).toHaveLength(41);
     expect(others.filter(({ right }) => !right)).toEqual([]);
-    // The rates of three chips, and the class of their light; of flats the traces of three chips, too.
-    const flats = others.filter(({ kind }) => kind === 'domeflat' || kind === 'quartzflat');
-    expect(flats.length).toBeGreaterThan(0);
-    for (const one of others) {
-      expect([one.exposure, one.made, one.lost]).toEqual([one.exposure, flats.includes(one) ? 7 : 4, 0]);
-    }
+    // The rates of three chips, and the class of their light; where fibres shine their spectra and the page; of flats the traces
+    // of three chips and models of their light, too.
+    const FLATS = ['domeflat', 'quartzflat'];
+    const DARK = ['dark', 'internalflat'];
+    const wanted = (kind: string) => (DARK.includes(kind) ? 4 : FLATS.includes(kind) ? 14 : 8);
+    for (const kind of [...FLATS, ...DARK]) expect(others.map((one) => one.kind)).toContain(kind);
+    expect(others.map(({ exposure, kind, made, lost }) => [exposure, kind, made, lost])).toEqual(
+      others.map(({ exposure, kind }) => [exposure, kind, wanted(kind), 0]),
+    );
   });
 
   it('has built calibrations of every detector without the exposure that is no dark', () => {

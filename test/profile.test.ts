@@ -248,7 +248,7 @@ describe('profile compare', () => {
     return {
       fibres: FIBRES,
       cols: COLS,
-      centre: map(100),
+      centre: Float32Array.from({ length: FIBRES * COLS }, (_, i) => 20 + 6.6 * Math.floor(i / COLS)),
       width: map(width),
       flux: map(400),
       covariance: new Float32Array(6 * FIBRES * COLS),
