@@ -286,6 +286,29 @@ describe('gates and least', () => {
     expect(start?.job.exposures.map((one) => one.exposure)).toEqual([2]);
   });
 
+  it('of one exposure may lose some of others, its own among them: it is about its own all the same', () => {
+    const own = job('own', [{ job: 'image', role: 'image', how: 'input' }, input('a', 1), input('b', 2)], {
+      identity: { tele: 'apo', mjd: 60855, chip: 'a', exposure: 1 },
+      exposures: [exposure(1)],
+      least: { rates: 1 },
+    });
+    const some = made([job('image'), job('a'), job('b'), own]).schedule;
+    all(some);
+    some.end(outcome('image'), 0);
+    some.end(failed('a', 'input'), 0);
+    some.end(outcome('b'), 0);
+    const [start] = all(some);
+    expect(start?.inputs.map(({ path }) => path)).toEqual(['/out/image.fits', '/out/b.fits']);
+    expect(start?.job.exposures.map((one) => one.exposure)).toEqual([1]);
+    const { schedule, ended } = made([job('image'), job('a'), job('b'), own]);
+    all(schedule);
+    schedule.end(outcome('image'), 0);
+    schedule.end(failed('a', 'input'), 0);
+    schedule.end(failed('b', 'input'), 0);
+    const reasons = new Map(ended.map(({ job: id, failure }) => [id, failure?.message]));
+    expect(reasons.get('own')).toBe('0 of 2 rates are left and 1 are needed: because a was dropped: input!');
+  });
+
   it("wait for what goes first, and do not mind when that was dropped; a build's products are candidates", () => {
     const order: Need = { job: 'build', role: 'calibration', how: 'order' };
     const { schedule } = made([job('build'), job('a', [order])]);

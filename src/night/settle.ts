@@ -105,7 +105,9 @@ export function decide(job: Job, output: string, settledOf: (id: string) => Sett
     if (ofRole(wanted).length === 1 || job.least[role] === undefined) return { drop: first };
     return { drop: `${rest} of ${ofRole(wanted).length} ${role} are left and ${least} are needed: ${first}` };
   }
-  const without = new Set(wanted.flatMap(({ exposure }) => exposure ?? []));
+  // Of a job of one exposure others are inputs, of which some may be left out: it is about its own all the same.
+  const joins = job.identity.exposure === undefined;
+  const without = new Set(joins ? wanted.flatMap(({ exposure }) => exposure ?? []) : []);
   for (const { exposure } of left) if (exposure !== undefined) without.delete(exposure);
   const rest: Job = {
     ...job,
