@@ -1,8 +1,8 @@
 /**
  * npm run demo: simulates one APOGEE exposure with every effect on, and the darks and flats of its night; builds
  * calibrations from those, registers them, reduces and calibrates the exposure, and shows what came out beside the truth,
- * which calibrations were chosen and why, what funpack needs for decompressing the same file, and pictures. What is already
- * there is used again.
+ * which calibrations were chosen and why, what funpack needs for decompressing the same file, pictures, and at last the spectra
+ * of all fibres. What is already there is used again.
  */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -25,6 +25,7 @@ import { type ExposureType, simulateIfMissing } from '../simulate/index.js';
 import { drawImage } from '../stages/qa/picture.js';
 import { openStore } from '../store/index.js';
 import { demoNight } from './demo_night.js';
+import { type DemoChip, demoSpectra } from './demo_spectra.js';
 import { wholeNumber } from './options.js';
 import { bytesText, table } from './table.js';
 
@@ -45,6 +46,9 @@ const DARK_READS = 12;
 /** Internal flats after them. */
 const FLATS = [14, 15];
 const FLAT_READS = 10;
+/** A dome flat, which shows where the fibres lie. */
+const LAMP = 16;
+const LAMP_READS = 10;
 /** Kinds that the demo takes from the simulator as they are; it builds the others itself. */
 const EXACT = ['saturation', 'linearity'];
 /** Days for which the demo's darks and flats are good. */
@@ -283,12 +287,13 @@ async function demo(options: DemoOptions): Promise<void> {
   const raw = join(base, 'raw');
   const pictures = await openStore(base);
   say(
-    `Rampline demo: one exposure of ${options.reads} reads, three chips of ${options.rows} rows, every effect on, with darks and flats; in ${base}\n`,
+    `Rampline demo: one exposure of ${options.reads} reads, three chips of ${options.rows} rows, every effect on, with darks, flats and a dome flat; in ${base}\n`,
   );
 
   const made: Simulated[] = [];
   const darks: string[] = [];
   const flats: string[] = [];
+  const spectral: DemoChip[] = [];
   for (const chip of CHIPS) {
     let spent = 0;
     const take = async (type: ExposureType, exposure: number, reads: number) => {
@@ -296,10 +301,12 @@ async function demo(options: DemoOptions): Promise<void> {
       spent += one.seconds;
       return one;
     };
-    made.push(await take('object', EXPOSURE, options.reads));
+    const object = await take('object', EXPOSURE, options.reads);
+    made.push(object);
     for (const exposure of DARKS) darks.push((await take('dark', exposure, DARK_READS)).file);
     for (const exposure of FLATS) flats.push((await take('internalflat', exposure, FLAT_READS)).file);
-    const files = `${DARKS.length} darks and ${FLATS.length} flats`;
+    spectral.push({ chip, object, flat: await take('domeflat', LAMP, LAMP_READS) });
+    const files = `${DARKS.length} darks, ${FLATS.length} flats and a dome flat`;
     say(
       `chip ${chip}: ${spent === 0 ? 'simulated before, used again' : `simulated with ${files} in ${spent.toFixed(1)} s`}`,
     );
@@ -426,6 +433,7 @@ async function demo(options: DemoOptions): Promise<void> {
     ),
   );
   if (ours !== undefined && theirs !== undefined) say(`funpack / rampline: ${(theirs / ours).toFixed(2)}\n`);
+  await demoSpectra(base, tele, spectral);
   say('Pictures:');
   say(`  ${join(base, 'chip-b.png')}   chip b, all of it`);
   say(`  ${join(base, 'strip.png')}    the middles of chips a, b, c side by side`);

@@ -1,0 +1,303 @@
+/**
+ * The end of npm run demo: traces on a dome flat, the spectra of all fibres of the object, and both beside the mock's truth. The
+ * images are calibrated with the simulator's exact gain, dark and flat, so that the truth in electrons has one scale for a chip and
+ * what is judged is the extraction alone.
+ */
+import { readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import type { ExtractionMethod } from '../core/spectra.js';
+import { runKernel } from '../engine/index.js';
+import { type FitsFile, openFits } from '../fits/index.js';
+import type { Chip, Telescope } from '../instruments/apogee/index.js';
+import { apogee } from '../instruments/apogee/index.js';
+import { runStage } from '../night/by_hand.js';
+import { ramp } from '../night/ramp.js';
+import { addCalibrations } from '../night/registry.js';
+import { stage as extractStage } from '../stages/extract/stage.js';
+import { drawImage } from '../stages/qa/picture.js';
+import { drawPlot } from '../stages/qa/svg.js';
+import { readSpectra, type Spectra } from '../stages/spectra_product.js';
+import { stage as traceStage } from '../stages/trace/stage.js';
+import { openStore } from '../store/index.js';
+import { table } from './table.js';
+
+/** Raw files of a chip. */
+export interface DemoChip {
+  readonly chip: Chip;
+  /** The object, with its truth. */
+  readonly object: { readonly file: string; readonly truth: string };
+  /** The dome flat. */
+  readonly flat: { readonly file: string };
+}
+
+/** Of the calibrations that the simulator gives as they are. */
+const EXACT = ['gain', 'dark', 'flat', 'saturation', 'linearity', 'resetanomaly'];
+/** Of those that the demo built from darks and flats: they know of the 1/f noise. */
+const BUILT = ['readnoise', 'oneoverf'];
+/** The ratio of fluxes is taken where a column's signal is so many times its noise, at every 101st value. */
+const RATIO_SNR = 100;
+const SAMPLE_STEP = 101;
+/** |z| beyond this counts apart. */
+const OUTLIER = 10;
+/** Stars brighter than this are the bright ones of pairs; the faint one is the next fibre. */
+const PAIR_H = 7;
+/** Chip in which the methods are compared and spectra drawn. */
+const SHOWN = 'b';
+const COLOURS = ['#1f5fa8', '#1d7a3d', '#b5341f'];
+const METHODS: readonly ExtractionMethod[] = ['joint', 'horne', 'boxcar', 'upstream'];
+
+const say = (text: string) => process.stdout.write(`${text}\n`);
+
+interface Truth {
+  /** [fibre][x] in the unit of the spectra. */
+  readonly flux: Float32Array;
+  readonly centre: Float32Array;
+  readonly states: readonly string[];
+  readonly magnitudes: ArrayLike<number>;
+}
+
+async function truthOf(path: string, exactFlat: string): Promise<Truth> {
+  const [file, flat] = [openFits(path), openFits(exactFlat)];
+  try {
+    const image = (from: FitsFile, name: string) => from.readImage(name).data as Float32Array;
+    const [response, field] = [image(file, 'RESPONSE'), image(flat, 'FLAT')];
+    // The flat is the response over its median, so any good pixel says what that was.
+    const good = field.findIndex((value) => value > 0);
+    const scale = response[good]! / field[good]! / apogee.readTimeSeconds;
+    const electrons = image(file, 'FLUX_E');
+    const [rows, cols] = file.readImage('FLUX_E').shape as [number, number];
+    const map = (data: Float32Array) => ({ data, rows, cols });
+    const [flux, same, ivar] = [electrons.slice(), electrons.slice(), electrons.slice()];
+    await runKernel(
+      'mock-rates',
+      { light: map(electrons), exact: map(flux), rate: map(same), ivar: map(ivar) },
+      { gain: 1 / scale, noise: false },
+    );
+    const fibres = file.readTable('FIBRES');
+    return {
+      flux,
+      centre: image(file, 'CENTRE'),
+      states: fibres.column('STATE').values as string[],
+      magnitudes: fibres.column('HMAG').values as Float32Array,
+    };
+  } finally {
+    file.close();
+    flat.close();
+  }
+}
+
+/** Sums over fibres of z = (found - truth) / error: see the kernel judge-rates. */
+async function sumsOf(
+  fibres: readonly number[],
+  cols: number,
+  what: { found: Float32Array; error: Float32Array; truth: Float32Array; chi2: Float32Array },
+): Promise<{ n: number; mean: number; std: number; rms: number; chi2: number; outliers: number }> {
+  const rows = what.found.length / cols;
+  const map = <T>(data: T) => ({ data, rows, cols });
+  const sums = new Float64Array(rows * 6);
+  const ports = {
+    rate: map(what.found),
+    error: map(what.error),
+    chi2: map(what.chi2),
+    diffs: map(new Uint16Array(rows * cols).fill(2)),
+    dq: map(new Uint32Array(rows * cols)),
+    truth: map(what.truth),
+    sums: { data: sums, rows, cols: 6 },
+  };
+  await runKernel('judge-rates', ports, { skip: 0, limit: OUTLIER }, { strip: cols });
+  const [n, z, zz, chi2, , outliers] = [0, 1, 2, 3, 4, 5].map((i) =>
+    fibres.reduce((sum, fibre) => sum + sums[fibre * 6 + i]!, 0),
+  ) as [number, number, number, number, number, number];
+  const mean = z / n;
+  return { n, mean, std: Math.sqrt(zz / n - mean * mean), rms: Math.sqrt(zz / n), chi2: chi2 / n, outliers };
+}
+
+/** What a bright fibre leaves in the faint one beside it, over the bright one's light: mean over the columns, and its error. */
+function leakOf(spectra: Spectra, truth: Truth, bright: number): { leak: number; error: number } {
+  const { cols, flux } = spectra;
+  const parts: number[] = [];
+  for (let x = 0; x < cols; x++) {
+    const [faint, beside] = [(bright + 1) * cols + x, bright * cols + x];
+    const part = (flux[faint]! - truth.flux[faint]!) / truth.flux[beside]!;
+    if (Number.isFinite(part)) parts.push(part);
+  }
+  const leak = parts.reduce((sum, part) => sum + part, 0) / parts.length;
+  const scatter = parts.reduce((sum, part) => sum + (part - leak) ** 2, 0) / parts.length;
+  return { leak, error: Math.sqrt(scatter / parts.length) };
+}
+
+function ratioOf({ flux, error }: Spectra, truth: Truth): number {
+  const ratios: number[] = [];
+  for (let i = 0; i < flux.length; i += SAMPLE_STEP) {
+    if (truth.flux[i]! > RATIO_SNR * error[i]!) ratios.push(flux[i]! / truth.flux[i]!);
+  }
+  ratios.sort((a, b) => a - b);
+  return ratios[ratios.length >> 1] ?? Number.NaN;
+}
+
+const pairsOf = ({ magnitudes, states }: Truth): number[] =>
+  states.flatMap((_, fibre) => (magnitudes[fibre]! < PAIR_H && states[fibre] !== 'off-chip' ? [fibre] : []));
+
+/** The worst leak of the pairs on the chip, such as 3e-6 +- 2e-6. */
+function leakText(spectra: Spectra, truth: Truth): string {
+  const leaks = pairsOf(truth).map((fibre) => leakOf(spectra, truth, fibre));
+  if (leaks.length === 0) return '-';
+  const worst = leaks.reduce((a, b) => (Math.abs(b.leak) > Math.abs(a.leak) ? b : a));
+  return `${worst.leak.toExponential(0)} +- ${worst.error.toExponential(0)}`;
+}
+
+/** Calibrates the objects and the flats with exact gain, dark and flat, in electrons a second. */
+async function calibrated(
+  base: string,
+  tele: Telescope,
+  chips: readonly DemoChip[],
+): Promise<(file: string) => string> {
+  const calib = join(base, 'exact');
+  const built = readdirSync(join(base, 'calib')).filter((name) => name.endsWith('.fits'));
+  const names = chips.flatMap(({ chip }) => [
+    ...EXACT.map((kind) => join(base, 'raw', 'calib', `${kind}-${tele}-${chip}.fits`)),
+    ...built
+      .filter((name) => BUILT.some((kind) => name.startsWith(`${kind}-${tele}-${chip}-`)))
+      .map((name) => join(base, 'calib', name)),
+  ]);
+  const failed = (await addCalibrations(names, { directory: calib })).find(({ failure }) => failure !== undefined);
+  if (failed !== undefined) throw new Error(`${failed.file}: ${failed.failure?.message}`);
+  const files = chips.flatMap(({ object, flat }) => [object.file, flat.file]);
+  const options = { unit: 'electron-per-second' } as const;
+  const output = join(base, 'spectra');
+  const outcomes = await ramp({ files, output, calib, calibrate: true, force: true, jobs: 1, options });
+  const lost = outcomes.find(({ failure }) => failure !== undefined);
+  if (lost !== undefined) throw new Error(`${lost.file}: ${lost.failure?.message}`);
+  return (file) => outcomes.find((outcome) => outcome.file === file)?.product as string;
+}
+
+async function spectraOf(image: string, traces: string, output: string, method: ExtractionMethod): Promise<Spectra> {
+  const files = [
+    { role: 'image', path: image },
+    { role: 'traces', path: traces },
+  ];
+  const threads = availableParallelism();
+  const { product } = await runStage({
+    stage: extractStage,
+    files,
+    output,
+    force: true,
+    threads,
+    parameters: { method },
+  });
+  const file = openFits(product);
+  try {
+    return (await readSpectra(file)).spectra;
+  } finally {
+    file.close();
+  }
+}
+
+/** A bright star, its faint neighbour and a star of the middle, as found and as they are, in one plot. */
+function plotOf({ flux, cols }: Spectra, truth: Truth): { svg: string; fibres: readonly number[] } {
+  const whole = truth.states.map((state, fibre) => (state === 'ok' ? fibre : -1)).filter((fibre) => fibre >= 0);
+  const stars = whole
+    .filter((fibre) => truth.magnitudes[fibre]! > PAIR_H)
+    .sort((a, b) => truth.magnitudes[a]! - truth.magnitudes[b]!);
+  const bright = pairsOf(truth).find((fibre) => whole.includes(fibre) && whole.includes(fibre + 1));
+  const some = [0.1, 0.5, 0.9].map((part) => stars[Math.floor(part * stars.length)]!);
+  const fibres = bright === undefined ? some : [bright, some[1]!, bright + 1];
+  const line = (data: Float32Array, fibre: number): [number, number][] =>
+    Array.from({ length: cols }, (_, x) => [x, data[fibre * cols + x]!]);
+  const series = [
+    ...fibres.map((fibre) => ({ points: line(truth.flux, fibre), colour: '#888888' })),
+    ...fibres.map((fibre, i) => ({
+      name: `fibre ${fibre}, H = ${truth.magnitudes[fibre]!.toFixed(1)}`,
+      points: line(flux, fibre),
+      colour: COLOURS[i]!,
+    })),
+  ];
+  const svg = drawPlot(
+    {
+      title: 'Three of the extracted spectra; grey: the truth',
+      width: 1100,
+      height: 560,
+      x: { label: 'column' },
+      y: { label: 'electrons a second', log: true },
+      series,
+    },
+    true,
+  );
+  return { svg, fibres };
+}
+
+/**
+ * @param base directory of the demo; spectra and traces lie in BASE/spectra
+ */
+export async function demoSpectra(base: string, tele: Telescope, chips: readonly DemoChip[]): Promise<void> {
+  const began = performance.now();
+  const output = join(base, 'spectra');
+  const pictures = await openStore(base);
+  const imageOf = await calibrated(base, tele, chips);
+  const threads = availableParallelism();
+  const rows: string[][] = [];
+  const compared: string[][] = [];
+  let shown: readonly number[] = [];
+  let [found, all] = [0, 0];
+  for (const { chip, object, flat } of chips) {
+    const files = [{ role: 'image', path: imageOf(flat.file) }];
+    const traces = await runStage({ stage: traceStage, files, output, force: true, threads });
+    const truth = await truthOf(object.truth, join(base, 'raw', 'calib', `flat-${tele}-${chip}.fits`));
+    const methods = chip === SHOWN ? METHODS : (['joint'] as const);
+    for (const method of methods.toReversed()) {
+      const spectra = await spectraOf(imageOf(object.file), traces.product, output, method);
+      const { cols, flux, error, chi2 = flux.slice().fill(1), trace } = spectra;
+      // Fibres whose light is whole on the chip, broken ones too: there nothing is to be found.
+      const whole = truth.states.flatMap((state, fibre) => (state === 'off-chip' ? [] : [fibre]));
+      const lit = whole.filter((fibre) => truth.states[fibre] === 'ok');
+      const flat1 = flux.slice().fill(1);
+      const pulls = await sumsOf(lit, cols, { found: flux, error, truth: truth.flux, chi2 });
+      const centre = trace.subarray(0, flux.length);
+      const off = await sumsOf(lit, cols, { found: centre, error: flat1, truth: truth.centre, chi2: flat1 });
+      const numbers = [
+        ratioOf(spectra, truth).toFixed(5),
+        pulls.mean.toFixed(4),
+        pulls.std.toFixed(4),
+        spectra.chi2 === undefined ? '-' : pulls.chi2.toFixed(4),
+        String(pulls.outliers),
+        leakText(spectra, truth),
+      ];
+      if (chip === SHOWN) compared.unshift([method, ...numbers]);
+      if (method !== 'joint') continue;
+      const measured = spectra.map.filter(({ flux: mean }) => Number.isFinite(mean)).length;
+      found += measured;
+      all += whole.length;
+      rows.push([chip, `${measured} of ${whole.length}`, ...numbers, off.rms.toFixed(4)]);
+      if (chip === SHOWN) {
+        const plot = plotOf(spectra, truth);
+        shown = plot.fibres;
+        await pictures.writeFile('spectra.svg', plot.svg);
+        await pictures.writeFile('spectra-b.png', (await drawImage(flux, spectra.fibres, cols)).png);
+      }
+    }
+  }
+  const head = [
+    'chip',
+    'fibres',
+    `flux ratio at S/N > ${RATIO_SNR}`,
+    'mean pull',
+    'std pull',
+    'chi2/dof',
+    `|pull| > ${OUTLIER}`,
+    'worst leak of a 1000:1 neighbour',
+    'trace rms [px]',
+  ];
+  say(`\nSpectra: ${found} of ${all} fibres extracted, beside the truth in electrons:`);
+  say(table(head, rows, head.slice(1)));
+  say(`The methods on chip ${SHOWN}:`);
+  const own = ['method', ...head.slice(2, -1)];
+  say(table(own, compared, own.slice(1)));
+  say(
+    'Pulls are (flux - truth) / error in every column of a fibre that is whole; traces those of the dome flat, moved to the object.\n' +
+      'Leak: what a fibre has too much, over the flux of its neighbour of a thousand times its light; mean of the columns.\n',
+  );
+  say(`Traces, scattered light and spectra of three chips took ${((performance.now() - began) / 1000).toFixed(1)} s.`);
+  say(`  ${join(base, 'spectra.svg')}      fibres ${shown.join(', ')} of chip ${SHOWN}, over the truth`);
+  say(`  ${join(base, 'spectra-b.png')}    all spectra of chip ${SHOWN}, one a row`);
+}
