@@ -100,7 +100,6 @@ function writeTraces(name: string, traces: Traces): string {
     ['MJD', 60857, ''],
     ['CHIP', 'b', ''],
     ['EXPOSURE', 2, ''],
-    ['SCHEMA', 'trace/1', ''],
     ['STAGE', 'trace', ''],
   ] as const;
   const file = join(scratch, name);

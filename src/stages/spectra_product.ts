@@ -121,6 +121,7 @@ export function encodeSpectra(
   const optional = (data: Float32Array | undefined, hdu: (data: Float32Array) => HduInput) =>
     data === undefined ? [] : [hdu(data)];
   const cards: CardInput[] = [
+    ['SCHEMA', SPECTRA_SCHEMA, 'layout of this file'],
     ['EXPKIND', facts.kind, 'kind of the exposure'],
     ['METHOD', facts.method, 'how the spectra were extracted'],
     ['RATEUNIT', facts.unit, 'unit of FLUX and ERR'],
@@ -231,6 +232,7 @@ function word<T extends string>(file: FitsFile, keyword: string, among: readonly
  */
 export function readSpectraFacts(file: FitsFile): SpectraFacts {
   const { header } = file.hdu(0);
+  word(file, 'SCHEMA', [SPECTRA_SCHEMA]);
   return {
     tele: header.string('TELE', '').trim(),
     mjd: whole(file, 'MJD', 0, 1e6),

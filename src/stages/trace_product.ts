@@ -11,6 +11,7 @@ import {
   type Traces,
 } from '../core/spectra.js';
 import type { CardInput, FitsFile, HduInput } from '../fits/index.js';
+import { hermiteSeries } from './gauss_hermite.js';
 import { histogramOf, quantile } from './measure.js';
 import { RATE_UNITS, type RateUnit } from './rates_image.js';
 
@@ -87,6 +88,33 @@ export function countStates(states: readonly FibreState[]): Record<FibreState, n
 const numberCard = (keyword: string, value: number, comment: string): CardInput[] =>
   Number.isFinite(value) ? [[keyword, Number(value.toPrecision(7)), comment]] : [];
 
+/** The profiles once more, as those write them down who take the observatory's own: a row for each fibre and node. */
+function hermiteTable({ fibres, cols, profile }: Traces): HduInput {
+  const { sigma, coefficients, residual } = hermiteSeries(profile);
+  const rows = fibres * PROFILE_NODES;
+  const node = (row: number) => row % PROFILE_NODES;
+  return {
+    kind: 'table',
+    name: 'GH',
+    columns: [
+      { name: 'FIBER', values: Int32Array.from({ length: rows }, (_, row) => Math.floor(row / PROFILE_NODES)) },
+      { name: 'NODE', values: Int32Array.from({ length: rows }, (_, row) => node(row)) },
+      {
+        name: 'X',
+        unit: 'pix',
+        values: Float32Array.from({ length: rows }, (_, row) => (node(row) * (cols - 1)) / (PROFILE_NODES - 1)),
+      },
+      ...coefficients.map((values, order) => ({ name: `C${order}`, values })),
+      { name: 'RESIDUAL', values: residual },
+    ],
+    header: [
+      ['SIGMA', Number(sigma.toPrecision(7)), '[pix] of all series, at width 1'],
+      ['COMMENT', 'Density: sum of Cj He_j(t) phi(t) / SIGMA, t = y / SIGMA, He the probabilists Hermite polynomials.'],
+      ['COMMENT', 'RESIDUAL: largest difference of the cumulative light to PROFILE within the part that was fitted.'],
+    ],
+  };
+}
+
 /**
  * Cards and HDUs of the product; the runner adds identity, stage, kernels, DQ_DEF and PROVENANCE. `more` HDUs follow BACKGROUND.
  */
@@ -99,6 +127,7 @@ export function encodeTraces(
   const counts = countStates(traces.states);
   const unit = (text: string): CardInput[] => [['BUNIT', text, 'unit of the pixels']];
   const cards: CardInput[] = [
+    ['SCHEMA', TRACE_SCHEMA, 'layout of this file'],
     ['FLATKIND', facts.kind, 'kind of the flat'],
     ['FIBRES', fibres, 'fibres of the chip'],
     ['ROWS', facts.rows, 'rows of the image'],
@@ -147,6 +176,7 @@ export function encodeTraces(
         ['COMMENT', 'Cumulative profiles [fibre][node][sample]; nodes evenly spaced along x.'],
       ],
     },
+    hermiteTable(traces),
     {
       name: 'BACKGROUND',
       data: background.values,
@@ -233,13 +263,20 @@ const ROUNDING = 1e-4;
 
 /**
  * What the primary header of a trace product says; reads no pixel.
- * @throws InputError for a file that is no trace product
+ * @throws InputError for a file that is no trace product, or of another layout
  */
 export function readTraceFacts(file: FitsFile): TraceFacts {
   const { header } = file.hdu(0);
   const stage = header.string('STAGE', '').trim();
   if (stage !== 'trace') {
     throw new InputError(`expected a product of the stage trace, received '${stage}'`, { file: file.path, hdu: 0 });
+  }
+  const schema = header.string('SCHEMA', '').trim();
+  if (schema !== TRACE_SCHEMA) {
+    throw new InputError(`expected SCHEMA '${TRACE_SCHEMA}', received '${schema}': trace the flat again`, {
+      file: file.path,
+      hdu: 0,
+    });
   }
   const claimed = header.string('FLATKIND', '').trim();
   const kind = EXPOSURE_KINDS.find((one) => one === claimed);

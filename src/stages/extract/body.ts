@@ -1,5 +1,5 @@
 /** From a calibrated image to the spectra of its fibres: traces of a flat, moved to the exposure; scattered light; extraction. */
-import { BugError, RetriableError, UsageError } from '../../core/errors.js';
+import { BugError, InputError, RetriableError, UsageError } from '../../core/errors.js';
 import type { ExposureFacts } from '../../core/exposure.js';
 import { DQ } from '../../core/generated/dq.js';
 import type { Instrument } from '../../core/product.js';
@@ -138,7 +138,8 @@ function modelTerms(tweak: Tweak, background: Background | undefined, unit: stri
 
 /**
  * Extracts the spectra of one exposure of one chip.
- * @throws InputError for inputs that are not what they must be, or without traces that can be used; UsageError for parameters
+ * @throws InputError for inputs that are not what they must be, without traces that can be used, or whose light does not lie where
+ *   the traces have it; UsageError for parameters
  */
 export const extract: StageBody = async (context: StageContext) => {
   const { instrument, identity, inputs, exposures, threads, control } = context;
@@ -170,6 +171,12 @@ export const extract: StageBody = async (context: StageContext) => {
   const { tweak, centre, width } = await timed('tweak', async () =>
     parameters.tweak ? tweakTraces(traces, rates, { threads }) : { tweak: NOT_ASKED, ...traces },
   );
+  if (tweak.state === 'refused') {
+    throw new InputError(
+      `expected light where the traces of the ${flat.kind} ${flat.exposure} have it, received ${tweak.reason}; without a tweak (--no-tweak) they are taken as they are`,
+      { file: image.path, hdu: image.file.hdu('SCI').index },
+    );
+  }
   const moved = { rows, cols, fibres, centre, width, profile: traces.profile };
   const primary = image.file.hdu(0).header;
   const photons = photonVariance(rates, primary, instrument, { tele, chip });
@@ -276,7 +283,7 @@ export const extract: StageBody = async (context: StageContext) => {
       ...(throughput.exposure === undefined
         ? []
         : [['THRUEXP', throughput.exposure, 'dome flat that gave the throughputs'] satisfies CardInput]),
-      ['TWEAK', parameters.tweak ? tweak.state : 'off', 'whether the traces were moved: ok, faint, refused, off'],
+      ['TWEAK', parameters.tweak ? tweak.state : 'off', 'whether the traces were moved: ok, faint, off'],
       ['TWEAKWHY', tweak.reason, 'why, or how well'],
       ...numberCard(
         'TWSHIFT',
@@ -293,7 +300,6 @@ export const extract: StageBody = async (context: StageContext) => {
     ],
   );
   const warnings = [...choice.warnings];
-  if (tweak.state === 'refused') warnings.push(`the traces were not moved: ${tweak.reason}`);
   const expected = cols * whole.filter(Boolean).length;
   const absent = cols * (fibres - whole.filter(Boolean).length);
   const lost = (missing - absent) / Math.max(1, expected);
@@ -331,7 +337,7 @@ function driftOf({ state, terms, width, widthError }: Tweak): Record<string, num
   return drift;
 }
 
-const NOT_ASKED: Tweak & { readonly state: 'ok' | 'faint' | 'refused' } = {
+const NOT_ASKED: Tweak = {
   terms: [],
   width: 1,
   widthError: Number.NaN,
