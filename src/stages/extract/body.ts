@@ -1,5 +1,5 @@
 /** From a calibrated image to the spectra of its fibres: traces of a flat, moved to the exposure; scattered light; extraction. */
-import { BugError, InputError, RetriableError, UsageError } from '../../core/errors.js';
+import { AlgorithmError, BugError, InputError, RetriableError, UsageError } from '../../core/errors.js';
 import type { ExposureFacts } from '../../core/exposure.js';
 import { DQ } from '../../core/generated/dq.js';
 import type { Instrument } from '../../core/product.js';
@@ -139,7 +139,7 @@ function modelTerms(tweak: Tweak, background: Background | undefined, unit: stri
 /**
  * Extracts the spectra of one exposure of one chip.
  * @throws InputError for inputs that are not what they must be, without traces that can be used, or whose light does not lie where
- *   the traces have it; UsageError for parameters
+ *   the traces have it; AlgorithmError where no pixel can be used; UsageError for parameters
  */
 export const extract: StageBody = async (context: StageContext) => {
   const { instrument, identity, inputs, exposures, threads, control } = context;
@@ -217,6 +217,12 @@ export const extract: StageBody = async (context: StageContext) => {
   const whole = traces.states.map((state) => state === 'ok' || state === 'low');
   const dof = chi2 === undefined ? Number.NaN : median(Array.from(chi2).filter((_, i) => whole[i]));
   const missing = count(DQ.EXTRACTION_FAILED);
+  if (missing === fibres * cols) {
+    throw new AlgorithmError('expected a pixel of a fibre that can be used, all are bad or have no value', {
+      file: image.path,
+      hdu: image.file.hdu('DQ').index,
+    });
+  }
   const outliers = count(DQ.MODEL_OUTLIER);
 
   const targets = new Map(context.fibres?.map((target) => [target.fibre, target]));
