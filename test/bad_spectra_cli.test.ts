@@ -130,10 +130,8 @@ describe('rampline extract', () => {
   }, 60_000);
 
   function extract(image: string, trace = traces, ...more: string[]) {
-    const { code, stdout } = rampline([
-      ...['--json', '--log-level', 'error', 'extract', image, '--trace', trace, '-o', output],
-      ...more,
-    ]);
+    const words = ['--json', '--log-level', 'error', 'extract', image, '--trace', trace, '-o', output];
+    const { code, stdout } = rampline(words.concat(more));
     return { code, reply: JSON.parse(stdout) };
   }
   /** The verdict on a failure, after which nothing is there. */
