@@ -15,6 +15,7 @@ import { runStage } from '../night/by_hand.js';
 import { ramp } from '../night/ramp.js';
 import { addCalibrations } from '../night/registry.js';
 import { stage as extractStage } from '../stages/extract/stage.js';
+import { LINE_COLOURS } from '../stages/qa/colours.js';
 import { drawImage } from '../stages/qa/picture.js';
 import { drawPlot } from '../stages/qa/svg.js';
 import { readSpectra, type Spectra } from '../stages/spectra_product.js';
@@ -44,10 +45,82 @@ const OUTLIER = 10;
 const PAIR_H = 7;
 /** Chip in which the methods are compared and spectra drawn. */
 const SHOWN = 'b';
-const COLOURS = ['#1f5fa8', '#1d7a3d', '#b5341f'];
+/** Of the truth, under the lines. */
+const GREY = '#9a9a9a';
 const METHODS: readonly ExtractionMethod[] = ['joint', 'horne', 'boxcar', 'upstream'];
 
 const say = (text: string) => process.stdout.write(`${text}\n`);
+
+/** What the spectra must show. */
+const GOALS: readonly {
+  readonly name: string;
+  readonly goal: string;
+  readonly of: (figures: Figures) => number;
+  readonly text: (figures: Figures) => string;
+  readonly met: (value: number) => boolean;
+}[] = [
+  {
+    name: `median flux / truth at S/N > ${RATIO_SNR}`,
+    goal: '1 +- 0.0005',
+    of: ({ ratio }) => ratio,
+    text: ({ ratio }) => (Number.isFinite(ratio) ? ratio.toFixed(5) : '-'),
+    met: (value) => Math.abs(value - 1) <= 5e-4,
+  },
+  {
+    name: 'mean pull',
+    goal: '0 +- 0.01',
+    of: ({ mean }) => mean,
+    text: ({ mean }) => mean.toFixed(4),
+    met: (value) => Math.abs(value) < 0.01,
+  },
+  {
+    name: 'std pull',
+    goal: '1 +- 0.02',
+    of: ({ std }) => std,
+    text: ({ std }) => std.toFixed(4),
+    met: (value) => Math.abs(value - 1) <= 0.02,
+  },
+  {
+    name: 'chi2/dof',
+    goal: '1 +- 0.02',
+    of: ({ chi2 }) => chi2,
+    text: ({ chi2 }) => (Number.isFinite(chi2) ? chi2.toFixed(4) : '-'),
+    met: (value) => Math.abs(value - 1) <= 0.02,
+  },
+  {
+    name: 'worst leak of a 1000:1 neighbour',
+    goal: '< 1e-4',
+    of: ({ leak }) => leak.leak,
+    text: ({ leak }) => leakText(leak),
+    met: (value) => Math.abs(value) < 1e-4,
+  },
+  {
+    name: 'traces off the truth, rms [px]',
+    goal: '< 0.005',
+    of: ({ trace }) => trace,
+    text: ({ trace }) => trace.toFixed(4),
+    met: (value) => value < 0.005,
+  },
+];
+
+/** Of the spectra of a chip against the truth. */
+interface Figures {
+  /** NaN: no value is that bright. */
+  readonly ratio: number;
+  readonly mean: number;
+  readonly std: number;
+  /** NaN: the method has none. */
+  readonly chi2: number;
+  readonly outliers: number;
+  readonly leak: Leak;
+  readonly trace: number;
+}
+
+interface Leak {
+  /** NaN: no pair is on the chip. */
+  readonly leak: number;
+  readonly error: number;
+}
 
 interface Truth {
   /** [fibre][x] in the unit of the spectra. */
@@ -114,7 +187,7 @@ async function sumsOf(
 }
 
 /** What a bright fibre leaves in the faint one beside it, over the bright one's light: mean over the columns, and its error. */
-function leakOf(spectra: Spectra, truth: Truth, bright: number): { leak: number; error: number } {
+function leakOf(spectra: Spectra, truth: Truth, bright: number): Leak {
   const { cols, flux } = spectra;
   const parts: number[] = [];
   for (let x = 0; x < cols; x++) {
@@ -139,12 +212,36 @@ function ratioOf({ flux, error }: Spectra, truth: Truth): number {
 const pairsOf = ({ magnitudes, states }: Truth): number[] =>
   states.flatMap((_, fibre) => (magnitudes[fibre]! < PAIR_H && states[fibre] !== 'off-chip' ? [fibre] : []));
 
-/** The worst leak of the pairs on the chip, such as 3e-6 +- 2e-6. */
-function leakText(spectra: Spectra, truth: Truth): string {
+/** The worst leak of the pairs on the chip. */
+function worstLeak(spectra: Spectra, truth: Truth): Leak {
   const leaks = pairsOf(truth).map((fibre) => leakOf(spectra, truth, fibre));
-  if (leaks.length === 0) return '-';
-  const worst = leaks.reduce((a, b) => (Math.abs(b.leak) > Math.abs(a.leak) ? b : a));
-  return `${worst.leak.toExponential(0)} +- ${worst.error.toExponential(0)}`;
+  const none = { leak: Number.NaN, error: Number.NaN };
+  return leaks.reduce((a, b) => (Math.abs(b.leak) > Math.abs(a.leak) ? b : a), leaks[0] ?? none);
+}
+
+/** Such as 3e-6 +- 2e-6. */
+const leakText = ({ leak, error }: Leak): string =>
+  Number.isFinite(leak) ? `${leak.toExponential(0)} +- ${error.toExponential(0)}` : '-';
+
+/** Fibres that light falls on and that are whole on the chip: those are judged. */
+const litOf = ({ states }: Truth): number[] => states.flatMap((state, fibre) => (state === 'ok' ? [fibre] : []));
+
+async function figuresOf(spectra: Spectra, truth: Truth): Promise<Figures> {
+  const { cols, flux, error, chi2, trace } = spectra;
+  const lit = litOf(truth);
+  const ones = flux.slice().fill(1);
+  const pulls = await sumsOf(lit, cols, { found: flux, error, truth: truth.flux, chi2: chi2 ?? ones });
+  const centre = trace.subarray(0, flux.length);
+  const off = await sumsOf(lit, cols, { found: centre, error: ones, truth: truth.centre, chi2: ones });
+  return {
+    ratio: ratioOf(spectra, truth),
+    mean: pulls.mean,
+    std: pulls.std,
+    chi2: chi2 === undefined ? Number.NaN : pulls.chi2,
+    outliers: pulls.outliers,
+    leak: worstLeak(spectra, truth),
+    trace: off.rms,
+  };
 }
 
 /** Calibrates the objects and the flats with exact gain, dark and flat, in electrons a second. */
@@ -194,6 +291,14 @@ async function spectraOf(image: string, traces: string, output: string, method: 
   }
 }
 
+/** Such as 298 of 300, 2 broken: fibres with a flux, of those that are on the chip. */
+function countText({ map }: Spectra, { states }: Truth): string {
+  const on = map.filter((_, fibre) => states[fibre] !== 'off-chip');
+  const extracted = on.filter(({ flux }) => Number.isFinite(flux)).length;
+  const broken = on.filter(({ state }) => state === 'broken').length;
+  return `${extracted} of ${on.length}${broken === 0 ? '' : `, ${broken} broken`}`;
+}
+
 /** A bright star, its faint neighbour and a star of the middle, as found and as they are, in one plot. */
 function plotOf({ flux, cols }: Spectra, truth: Truth): { svg: string; fibres: readonly number[] } {
   const whole = truth.states.map((state, fibre) => (state === 'ok' ? fibre : -1)).filter((fibre) => fibre >= 0);
@@ -206,20 +311,27 @@ function plotOf({ flux, cols }: Spectra, truth: Truth): { svg: string; fibres: r
   const line = (data: Float32Array, fibre: number): [number, number][] =>
     Array.from({ length: cols }, (_, x) => [x, data[fibre * cols + x]!]);
   const series = [
-    ...fibres.map((fibre) => ({ points: line(truth.flux, fibre), colour: '#888888' })),
+    ...fibres.map((fibre, i) => ({
+      ...(i === 0 && { name: 'the truth' }),
+      points: line(truth.flux, fibre),
+      colour: GREY,
+    })),
     ...fibres.map((fibre, i) => ({
       name: `fibre ${fibre}, H = ${truth.magnitudes[fibre]!.toFixed(1)}`,
       points: line(flux, fibre),
-      colour: COLOURS[i]!,
+      colour: LINE_COLOURS[i]!,
     })),
   ];
+  const shown = fibres.flatMap((fibre) => [...truth.flux.subarray(fibre * cols, (fibre + 1) * cols)]);
+  const positive = shown.filter((value) => value > 0);
+  const range: [number, number] = [Math.min(...positive) / 3, 2 * Math.max(...positive)];
   const svg = drawPlot(
     {
-      title: 'Three of the extracted spectra; grey: the truth',
+      title: 'Three of the extracted spectra, over the truth; at the lower edge: values below it',
       width: 1100,
       height: 560,
       x: { label: 'column' },
-      y: { label: 'electrons a second', log: true },
+      y: { label: 'electrons a second', log: true, range },
       series,
     },
     true,
@@ -236,10 +348,10 @@ export async function demoSpectra(base: string, tele: Telescope, chips: readonly
   const pictures = await openStore(base);
   const imageOf = await calibrated(base, tele, chips);
   const threads = availableParallelism();
-  const rows: string[][] = [];
+  const found: Figures[] = [];
   const compared: string[][] = [];
+  const counts: string[] = [];
   let shown: readonly number[] = [];
-  let [found, all] = [0, 0];
   for (const { chip, object, flat } of chips) {
     const files = [{ role: 'image', path: imageOf(flat.file) }];
     const traces = await runStage({ stage: traceStage, files, output, force: true, threads });
@@ -247,55 +359,38 @@ export async function demoSpectra(base: string, tele: Telescope, chips: readonly
     const methods = chip === SHOWN ? METHODS : (['joint'] as const);
     for (const method of methods.toReversed()) {
       const spectra = await spectraOf(imageOf(object.file), traces.product, output, method);
-      const { cols, flux, error, chi2 = flux.slice().fill(1), trace } = spectra;
-      // Fibres whose light is whole on the chip, broken ones too: there nothing is to be found.
-      const whole = truth.states.flatMap((state, fibre) => (state === 'off-chip' ? [] : [fibre]));
-      const lit = whole.filter((fibre) => truth.states[fibre] === 'ok');
-      const flat1 = flux.slice().fill(1);
-      const pulls = await sumsOf(lit, cols, { found: flux, error, truth: truth.flux, chi2 });
-      const centre = trace.subarray(0, flux.length);
-      const off = await sumsOf(lit, cols, { found: centre, error: flat1, truth: truth.centre, chi2: flat1 });
-      const numbers = [
-        ratioOf(spectra, truth).toFixed(5),
-        pulls.mean.toFixed(4),
-        pulls.std.toFixed(4),
-        spectra.chi2 === undefined ? '-' : pulls.chi2.toFixed(4),
-        String(pulls.outliers),
-        leakText(spectra, truth),
-      ];
-      if (chip === SHOWN) compared.unshift([method, ...numbers]);
+      const figures = await figuresOf(spectra, truth);
+      if (chip === SHOWN) {
+        const own = GOALS.slice(0, -1).map(({ text }) => text(figures));
+        compared.unshift([method, ...own, String(figures.outliers)]);
+      }
       if (method !== 'joint') continue;
-      const measured = spectra.map.filter(({ flux: mean }) => Number.isFinite(mean)).length;
-      found += measured;
-      all += whole.length;
-      rows.push([chip, `${measured} of ${whole.length}`, ...numbers, off.rms.toFixed(4)]);
+      found.push(figures);
+      counts.push(countText(spectra, truth));
       if (chip === SHOWN) {
         const plot = plotOf(spectra, truth);
         shown = plot.fibres;
         await pictures.writeFile('spectra.svg', plot.svg);
-        await pictures.writeFile('spectra-b.png', (await drawImage(flux, spectra.fibres, cols)).png);
+        await pictures.writeFile('spectra-b.png', (await drawImage(spectra.flux, spectra.fibres, spectra.cols)).png);
       }
     }
   }
-  const head = [
-    'chip',
-    'fibres',
-    `flux ratio at S/N > ${RATIO_SNR}`,
-    'mean pull',
-    'std pull',
-    'chi2/dof',
-    `|pull| > ${OUTLIER}`,
-    'worst leak of a 1000:1 neighbour',
-    'trace rms [px]',
-  ];
-  say(`\nSpectra: ${found} of ${all} fibres extracted, beside the truth in electrons:`);
-  say(table(head, rows, head.slice(1)));
+  say('\nSpectra of all fibres beside the truth in electrons:');
+  const columns = chips.map(({ chip }) => `chip ${chip}`);
+  const judged = GOALS.map(({ name, goal, of, text, met }) => {
+    const known = chips.filter((_, i) => Number.isFinite(of(found[i]!)));
+    const missed = chips.flatMap(({ chip }, i) => (known.includes(chips[i]!) && !met(of(found[i]!)) ? [chip] : []));
+    const verdict = known.length === 0 ? '-' : missed.length === 0 ? 'met' : `missed: ${missed.join(', ')}`;
+    return [name, ...found.map(text), goal, verdict];
+  });
+  say(table(['', ...columns, 'goal', 'verdict'], [['fibres extracted', ...counts, '', ''], ...judged], columns));
   say(`The methods on chip ${SHOWN}:`);
-  const own = ['method', ...head.slice(2, -1)];
+  const own = ['method', ...GOALS.slice(0, -1).map(({ name }) => name), `|pull| > ${OUTLIER}`];
   say(table(own, compared, own.slice(1)));
   say(
-    'Pulls are (flux - truth) / error in every column of a fibre that is whole; traces those of the dome flat, moved to the object.\n' +
-      'Leak: what a fibre has too much, over the flux of its neighbour of a thousand times its light; mean of the columns.\n',
+    'Pulls are (flux - truth) / error in every column of a fibre that has light, those beyond 10 counted apart; traces are those of the\n' +
+      'dome flat, moved to the object. Leak: what a fibre has too much, over the flux of its neighbour of a thousand times its light;\n' +
+      'mean of the columns.\n',
   );
   say(`Traces, scattered light and spectra of three chips took ${((performance.now() - began) / 1000).toFixed(1)} s.`);
   say(`  ${join(base, 'spectra.svg')}      fibres ${shown.join(', ')} of chip ${SHOWN}, over the truth`);
