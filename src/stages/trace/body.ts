@@ -1,5 +1,5 @@
 /** The tracer at work: a flat in; positions, widths, light and profiles of all fibres out. */
-import { BugError, InputError, RetriableError } from '../../core/errors.js';
+import { AlgorithmError, BugError, InputError, RetriableError } from '../../core/errors.js';
 import type { ExposureKind } from '../../core/exposure.js';
 import { DQ } from '../../core/generated/dq.js';
 import { type FibreState, LOW_THROUGHPUT, PROFILE_NODES, type Spectrograph } from '../../core/spectra.js';
@@ -53,6 +53,8 @@ const FINE: readonly FitStep[] = [
 const PLACES = 33;
 /** A fibre whose light is less than this part of the others' has none. */
 const BROKEN = 0.02;
+/** Places of a flat's light scatter by hundredths of a pixel about smooth lines, at 3 % of the normal light by tenths; noise by pixels. */
+const MOST_SCATTER = 0.5;
 /** Names of fibres in a warning. */
 const MOST_NAMED = 20;
 
@@ -213,6 +215,13 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
   for (const step of FINE) await timed('fit', () => fitter.step({ ...common, image, profile }, step));
 
   const { terms, covariance, figures, held } = fitter.fitted;
+  const rms = median([...held.keys()].flatMap((i) => (held[i] === true ? [] : at(figures, i * FIGURES + FIGURE.rms))));
+  if (!(rms <= MOST_SCATTER)) {
+    throw new AlgorithmError(
+      `no light of fibres: what was taken for it scatters by ${rms.toPrecision(3)} pixels (rms) about smooth lines, expected ${MOST_SCATTER} at most`,
+      { file: path },
+    );
+  }
   const levels = levelsOf(terms);
   const free = [...held.keys()].filter((i) => held[i] !== true);
   const usual = Array.from({ length: PLACES }, (_, n) => median(free.map((i) => at(levels[i] ?? [], n))));
@@ -304,7 +313,7 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
       blended: counts.blended,
       'off-chip': counts['off-chip'],
       shift: Number(product.facts.shift.toFixed(4)),
-      rms: Number(median(free.map((i) => at(findings.rms, i))).toFixed(5)),
+      rms: Number(rms.toFixed(5)),
       chi2: Number(median(free.map((i) => at(findings.chi2, i))).toFixed(4)),
       level: Number(level.toPrecision(5)),
     },

@@ -203,15 +203,24 @@ function summaryOf(grade: Grade, parts: readonly ChipPart[]): StageResult['summa
  */
 export const drawSpectra: StageBody = async (context) => {
   const { inputs, identity, control } = context;
-  const images = inputs.filter(({ role }) => role === 'image');
+  const images = new Map(
+    inputs.filter(({ role }) => role === 'image').map((image) => [image.identity.chip ?? '', image]),
+  );
+  // The flats tell of chips of which this exposure has nothing.
+  const chips = new Set(inputs.flatMap(({ identity: { chip } }) => chip ?? []));
   const parts: ChipPart[] = [];
   const missing: (readonly [string, string])[] = [];
   const used: StageInputFile[] = [];
   let facts: [string, string][] = [];
   let kind = '';
   const timings: { name: string; seconds: number }[] = [];
-  for (const image of images.toSorted((a, b) => ((a.identity.chip ?? '') < (b.identity.chip ?? '') ? -1 : 1))) {
+  for (const chip of [...chips].sort()) {
     if (Atomics.load(control, 0) !== 0) throw new RetriableError('interrupted');
+    const image = images.get(chip);
+    if (image === undefined) {
+      missing.push([chip, 'there is no calibrated image of it']);
+      continue;
+    }
     const began = performance.now();
     // One chip whose products cannot be read does not hide the others.
     const found = await gather(context, image).catch((error: unknown) => {
@@ -220,7 +229,7 @@ export const drawSpectra: StageBody = async (context) => {
     });
     const read = performance.now();
     if (typeof found === 'string') {
-      missing.push([image.identity.chip ?? '', found]);
+      missing.push([chip, found]);
       continue;
     }
     parts.push(await chipPart(found.input, context.instrument.name));
