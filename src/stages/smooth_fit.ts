@@ -83,18 +83,19 @@ export function cholesky(matrix: Float64Array, n: number): Float64Array {
   return l;
 }
 
-/** Solves l l' v = v in place, from v[from]; unknowns without a pivot become 0. */
+/** Solves l l' v = v in place, from v[from]; unknowns without a pivot become 0. By rows both ways, as they lie in memory. */
 export function solveCholesky(l: Float64Array, n: number, v: Float64Array, from = 0): void {
-  const at = (i: number, j: number) => l[i * n + j] as number;
   for (let i = 0; i < n; i++) {
+    const [row, pivot] = [i * n, l[i * n + i] as number];
     let sum = v[from + i] as number;
-    for (let k = 0; k < i; k++) sum -= at(i, k) * (v[from + k] as number);
-    v[from + i] = at(i, i) > 0 ? sum / at(i, i) : 0;
+    for (let k = 0; k < i; k++) sum -= (l[row + k] as number) * (v[from + k] as number);
+    v[from + i] = pivot > 0 ? sum / pivot : 0;
   }
   for (let i = n - 1; i >= 0; i--) {
-    let sum = v[from + i] as number;
-    for (let k = i + 1; k < n; k++) sum -= at(k, i) * (v[from + k] as number);
-    v[from + i] = at(i, i) > 0 ? sum / at(i, i) : 0;
+    const [row, pivot] = [i * n, l[i * n + i] as number];
+    const value = pivot > 0 ? (v[from + i] as number) / pivot : 0;
+    v[from + i] = value;
+    for (let k = 0; k < i; k++) v[from + k] = (v[from + k] as number) - (l[row + k] as number) * value;
   }
 }
 
@@ -107,13 +108,21 @@ export interface Block {
   readonly right: Float64Array;
 }
 
-/** y = matrix v */
+/** y = matrix v; in four sums, as each addition waits for the one before. */
 function multiply(matrix: Float32Array, v: Float64Array, y: Float64Array): void {
   const size = v.length;
   for (let i = 0; i < size; i++) {
-    let sum = 0;
-    for (let k = 0; k < size; k++) sum += (matrix[i * size + k] as number) * (v[k] as number);
-    y[i] = sum;
+    const row = i * size;
+    let [a, b, c, d] = [0, 0, 0, 0];
+    let k = 0;
+    for (; k + 4 <= size; k += 4) {
+      a += (matrix[row + k] as number) * (v[k] as number);
+      b += (matrix[row + k + 1] as number) * (v[k + 1] as number);
+      c += (matrix[row + k + 2] as number) * (v[k + 2] as number);
+      d += (matrix[row + k + 3] as number) * (v[k + 3] as number);
+    }
+    for (; k < size; k++) a += (matrix[row + k] as number) * (v[k] as number);
+    y[i] = a + b + (c + d);
   }
 }
 
@@ -189,13 +198,13 @@ export function solveBlocks(
     for (let t = 0; t < across; t++) addScaled(block.across[t] as number, block.right, 0, right, t * size, size);
   const residual = right.map((value, i) => (free[i] ? value : 0));
   const coefficients = new Float64Array(all);
-  const precondition = (r: Float64Array): Float64Array => {
-    const z = Float64Array.from(r);
+  const z = new Float64Array(all);
+  const precondition = (): void => {
+    z.set(residual);
     for (let t = 0; t < across; t++) solveCholesky(factorOf[t] as Float64Array, size, z, t * size);
-    return z;
   };
-  let z = precondition(residual);
-  const direction = Float64Array.from(z);
+  precondition();
+  const direction = z.slice();
   const product = new Float64Array(all);
   let power = dot(residual, z);
   const enough = 1e-9 * power;
@@ -204,7 +213,7 @@ export function solveBlocks(
     const along = power / dot(direction, product);
     addScaled(along, direction, 0, coefficients, 0, all);
     addScaled(-along, product, 0, residual, 0, all);
-    z = precondition(residual);
+    precondition();
     const next = dot(residual, z);
     for (let i = 0; i < all; i++) direction[i] = (z[i] as number) + (next / power) * (direction[i] as number);
     power = next;

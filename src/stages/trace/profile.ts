@@ -239,10 +239,10 @@ class Fit {
   private blockOf(across: Float64Array, moments: Float64Array, b: number): Block {
     const { size, unknowns } = this;
     const [matrix, right] = [new Float32Array(size * size), new Float64Array(size)];
-    const place = unknowns.map(({ k }) => (k < this.basis.count ? k : COMPONENTS));
+    const place = Int32Array.from(unknowns, ({ k }) => (k < this.basis.count ? k : COMPONENTS));
     for (let node = 0; node < NODES; node++) {
       // The profile's straight lines from node to node, in the middle of an eighth.
-      const q = unknowns.map(({ along }) => {
+      const q = Float64Array.from(unknowns, ({ along }) => {
         const values = this.columnTerms[along] as Float64Array;
         return 0.5 * ((values[node] as number) + (values[node + 1] as number));
       });
@@ -250,30 +250,39 @@ class Fit {
       for (let i = 0; i < size; i++) {
         const line = from + (place[i] as number) * SIDE;
         const factor = q[i] as number;
-        for (let j = 0; j < size; j++) {
-          matrix[i * size + j] =
-            (matrix[i * size + j] as number) +
-            factor * (q[j] as number) * (moments[line + (place[j] as number)] as number);
+        const row = i * size;
+        for (let j = 0; j <= i; j++) {
+          matrix[row + j] =
+            (matrix[row + j] as number) + factor * (q[j] as number) * (moments[line + (place[j] as number)] as number);
         }
         right[i] = (right[i] as number) + factor * (moments[line + SIDE - 1] as number);
       }
       this.chi2 += moments[from + SIDE * SIDE - 1] as number;
       this.pixels += moments[from + SIDE * SIDE] as number;
     }
+    for (let i = 0; i < size; i++) {
+      for (let j = 0; j < i; j++) matrix[j * size + i] = matrix[i * size + j] as number;
+    }
     return { across, matrix, right };
   }
 
-  /** Coefficients of the functions and the background at a fibre and node. */
-  at(fibre: number, node: number, parts: Float64Array): void {
-    parts.fill(0);
-    const { size, unknowns, coefficients } = this;
+  /** Coefficients of the unknowns at a fibre. */
+  acrossAt(fibre: number): Float64Array {
+    const { size, coefficients } = this;
+    const out = new Float64Array(size);
     for (const [t, p] of this.fibreTerms.entries()) {
       const factor = p[fibre] as number;
-      for (let i = 0; i < size; i++) {
-        const { k, along } = unknowns[i] as Unknown;
-        const q = (this.columnTerms[along] as Float64Array)[node] as number;
-        parts[k] = (parts[k] as number) + factor * q * (coefficients[t * size + i] as number);
-      }
+      for (let i = 0; i < size; i++) out[i] = (out[i] as number) + factor * (coefficients[t * size + i] as number);
+    }
+    return out;
+  }
+
+  /** Coefficients of the functions and the background at a node of the fibre that `acrossAt` was asked for. */
+  alongAt(across: Float64Array, node: number, parts: Float64Array): void {
+    parts.fill(0);
+    for (const [i, { k, along }] of this.unknowns.entries()) {
+      const q = (this.columnTerms[along] as Float64Array)[node] as number;
+      parts[k] = (parts[k] as number) + q * (across[i] as number);
     }
   }
 }
@@ -289,22 +298,24 @@ function sumInto(basis: Basis, parts: Float64Array, out: Float32Array | Float64A
   }
 }
 
-/** `table` moved by `by` samples, through cubics of four samples (Lagrange): straight lines would flatten what is moved. */
-function moved(table: Float64Array, by: number): Float64Array {
+/** Shares of four neighbouring samples in a value `t` behind the second (Lagrange): straight lines would flatten what is moved. */
+const cubic = (t: number): readonly [number, number, number, number] => [
+  (-t * (t - 1) * (t - 2)) / 6,
+  ((t + 1) * (t - 1) * (t - 2)) / 2,
+  (-(t + 1) * t * (t - 2)) / 2,
+  ((t + 1) * t * (t - 1)) / 6,
+];
+
+/** Writes `table` moved by `by` samples. */
+function move(table: Float64Array, by: number, out: Float64Array): void {
   const last = table.length - 1;
   const whole = Math.floor(by);
-  const t = by - whole;
-  const a = (-t * (t - 1) * (t - 2)) / 6;
-  const b = ((t + 1) * (t - 1) * (t - 2)) / 2;
-  const c = (-(t + 1) * t * (t - 2)) / 2;
-  const d = ((t + 1) * t * (t - 1)) / 6;
+  const [a, b, c, d] = cubic(by - whole);
   const at = (i: number) => table[Math.min(Math.max(i, 0), last)] as number;
-  const out = new Float64Array(table.length);
   for (let s = 0; s <= last; s++) {
     const i = s + whole;
     out[s] = a * at(i - 1) + b * at(i) + c * at(i + 1) + d * at(i + 2);
   }
-  return out;
 }
 
 /** The window of the centroid moves with the profile, and each round leaves a tenth of what was left. */
@@ -324,29 +335,61 @@ export function centroidOf(table: ArrayLike<number>): number {
   return sum / ((table[to] as number) - (table[from] as number));
 }
 
-/** Writes the profile of a place into `out`: from 0 to 1, never falling, centroid 0; gives by how much it was moved and scaled. */
-function tabulate(parts: Float64Array, basis: Basis, out: Float32Array): { shift: number; scale: number } {
-  const table = new Float64Array(PROFILE_SAMPLES);
-  for (let k = 0; k < basis.count; k++) {
-    // Light is not negative.
-    if (basis.positive) parts[k] = Math.max(parts[k] as number, 0);
-  }
-  sumInto(basis, parts, table);
-  for (let s = 1; s < PROFILE_SAMPLES; s++) table[s] = Math.max(table[s] as number, table[s - 1] as number);
-  const scale = (table[PROFILE_SAMPLES - 1] as number) - (table[0] as number);
+/** Moves a table until its centroid is 0, and gives by how much [px]. `sums`: memory for one value more than the table has. */
+function centre(table: Float64Array, sums: Float64Array, out: Float64Array): number {
+  for (let s = 0; s < table.length; s++) sums[s + 1] = (sums[s] as number) + (table[s] as number);
+  const from = (PROFILE_REACH - CENTROID_REACH) * PROFILE_PER_PIXEL;
+  const to = (PROFILE_REACH + CENTROID_REACH) * PROFILE_PER_PIXEL;
+  const at = (i: number) => table[i] as number;
+  const sum = (i: number) => sums[i] as number;
   let shift = 0;
-  let own: Float64Array = table;
   for (let round = 0; round < CENTRING_ROUNDS; round++) {
-    shift += centroidOf(own);
-    own = moved(table, shift * PROFILE_PER_PIXEL);
+    const by = shift * PROFILE_PER_PIXEL;
+    const whole = Math.floor(by);
+    const [a, b, c, d] = cubic(by - whole);
+    const value = (i: number) => a * at(i - 1) + b * at(i) + c * at(i + 1) + d * at(i + 2);
+    const upTo = (i: number) => a * sum(i - 1) + b * sum(i) + c * sum(i + 1) + d * sum(i + 2);
+    const [low, high] = [value(from + whole), value(to + whole)];
+    // The centroid of the light from sample to sample, summed by parts: without the moved table.
+    const area = upTo(to + whole) - upTo(from + 1 + whole);
+    const ends = (CENTROID_REACH - 0.5 / PROFILE_PER_PIXEL) * (high + low);
+    shift += (ends - area / PROFILE_PER_PIXEL) / (high - low);
+    // What has its centre outside has none; so the window stays within the table.
+    shift = Math.min(Math.max(shift, -CENTROID_REACH + 1), CENTROID_REACH - 1);
   }
-  const [low, high] = [own[0] as number, own[PROFILE_SAMPLES - 1] as number];
-  let before = 0;
-  for (let s = 0; s < PROFILE_SAMPLES; s++) {
-    before = Math.max(before, ((own[s] as number) - low) / (high - low));
-    out[s] = before;
+  move(table, shift * PROFILE_PER_PIXEL, out);
+  return shift;
+}
+
+/** Memory for one profile after the other. */
+class Tabulator {
+  private readonly table = new Float64Array(PROFILE_SAMPLES);
+  private readonly sums = new Float64Array(PROFILE_SAMPLES + 1);
+  private readonly moved = new Float64Array(PROFILE_SAMPLES);
+
+  constructor(private readonly basis: Basis) {}
+
+  /** Writes the profile of a place into `out`: from 0 to 1, never falling, centroid 0; gives by how much it was moved and scaled. */
+  write(parts: Float64Array, out: Float32Array): { shift: number; scale: number } {
+    const { basis, table, sums, moved } = this;
+    for (let k = 0; k < basis.count; k++) {
+      // Light is not negative.
+      if (basis.positive) parts[k] = Math.max(parts[k] as number, 0);
+    }
+    sumInto(basis, parts, table);
+    for (let s = 1; s < PROFILE_SAMPLES; s++) table[s] = Math.max(table[s] as number, table[s - 1] as number);
+    const scale = (table[PROFILE_SAMPLES - 1] as number) - (table[0] as number);
+    const shift = centre(table, sums, moved);
+    const [low, high] = [moved[0] as number, moved[PROFILE_SAMPLES - 1] as number];
+    const per = 1 / (high - low);
+    let before = 0;
+    for (let s = 0; s < PROFILE_SAMPLES; s++) {
+      before = Math.max(before, ((moved[s] as number) - low) * per);
+      out[s] = before;
+    }
+    out[PROFILE_SAMPLES - 1] = 1;
+    return { shift, scale };
   }
-  return { shift, scale };
 }
 
 /**
@@ -363,12 +406,14 @@ export async function measureProfile(input: ProfileInput, options: ProfileOption
   const cumulative = new Float32Array(places * PROFILE_SAMPLES);
   const [shift, scale, background] = [new Float32Array(places), new Float32Array(places), new Float32Array(places)];
   const parts = new Float64Array(basis.count + 1);
+  const tabulator = new Tabulator(basis);
   for (let f = 0; f < fibres; f++) {
+    const across = fit.acrossAt(f);
     for (let node = 0; node < PROFILE_NODES; node++) {
-      fit.at(f, node, parts);
+      fit.alongAt(across, node, parts);
       const at = f * PROFILE_NODES + node;
       const out = cumulative.subarray(at * PROFILE_SAMPLES, (at + 1) * PROFILE_SAMPLES);
-      const made = tabulate(parts, basis, out);
+      const made = tabulator.write(parts, out);
       shift[at] = made.shift;
       scale[at] = made.scale;
       background[at] = parts[basis.count] as number;
