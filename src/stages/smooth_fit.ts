@@ -3,6 +3,7 @@
  * of low order in two directions. Each block brings its own normal equations; nothing of the whole is larger than the unknowns.
  */
 import { BugError } from '../core/errors.js';
+import { runKernel } from '../engine/index.js';
 
 /** Legendre polynomials up to `degree`, times sqrt(2 j + 1), so that their squares are 1 in the mean. */
 export function polynomials(u: number, degree: number): Float64Array {
@@ -103,27 +104,9 @@ export function solveCholesky(l: Float64Array, n: number, v: Float64Array, from 
 export interface Block {
   /** Values of the terms, here. */
   readonly across: Float64Array;
-  /** [size][size] normal matrix, in float32 as memory is what a product with all blocks waits for, and [size] its right side. */
+  /** [size][size] normal matrix, a part of `matrices`, and [size] its right side. */
   readonly matrix: Float32Array;
   readonly right: Float64Array;
-}
-
-/** y = matrix v; in four sums, as each addition waits for the one before. */
-function multiply(matrix: Float32Array, v: Float64Array, y: Float64Array): void {
-  const size = v.length;
-  for (let i = 0; i < size; i++) {
-    const row = i * size;
-    let [a, b, c, d] = [0, 0, 0, 0];
-    let k = 0;
-    for (; k + 4 <= size; k += 4) {
-      a += (matrix[row + k] as number) * (v[k] as number);
-      b += (matrix[row + k + 1] as number) * (v[k + 1] as number);
-      c += (matrix[row + k + 2] as number) * (v[k + 2] as number);
-      d += (matrix[row + k + 3] as number) * (v[k + 3] as number);
-    }
-    for (; k < size; k++) a += (matrix[row + k] as number) * (v[k] as number);
-    y[i] = a + b + (c + d);
-  }
 }
 
 /** Adds `scale` times v[from ...] to y[to ...], `count` values. */
@@ -138,6 +121,30 @@ function addScaled(
   for (let k = 0; k < count; k++) y[to + k] = (y[to + k] as number) + scale * (v[from + k] as number);
 }
 
+/** Writes the sum of `count` vectors of `size`, each times its scale, to y[to ...]; four at a time, as y is what waits. */
+function mix(
+  scales: (i: number) => number,
+  v: Float64Array,
+  count: number,
+  size: number,
+  y: Float64Array,
+  to: number,
+): void {
+  y.fill(0, to, to + size);
+  let i = 0;
+  for (; i + 4 <= count; i += 4) {
+    const [a, b, c, d] = [scales(i), scales(i + 1), scales(i + 2), scales(i + 3)];
+    const [second, third, fourth] = [size, 2 * size, 3 * size];
+    for (let k = 0, from = i * size; k < size; k++, from++) {
+      y[to + k] =
+        (y[to + k] as number) +
+        (a * (v[from] as number) + b * (v[from + second] as number)) +
+        (c * (v[from + third] as number) + d * (v[from + fourth] as number));
+    }
+  }
+  for (; i < count; i++) addScaled(scales(i), v, i * size, y, to, size);
+}
+
 const dot = (a: Float64Array, b: Float64Array): number => {
   let sum = 0;
   for (let i = 0; i < a.length; i++) sum += (a[i] as number) * (b[i] as number);
@@ -145,20 +152,21 @@ const dot = (a: Float64Array, b: Float64Array): number => {
 };
 
 /**
- * Coefficients [term][size] that solve all blocks together, with `penalty` [size] added to the diagonal for each term; unknown i of a
+ * Coefficients [term][size] that solve all blocks together (`matrices` has theirs, [block][size][size]), with `penalty` [size] added to the diagonal for each term; unknown i of a
  * term in which it is not `allowed` is 0. Conjugate gradients, preconditioned with the mean block (Hestenes & Stiefel 1952), which
  * is close, as the terms are orthogonal where blocks are alike. `explained` is by how much chi2 falls; `variance` that of a sum v of the
  * unknowns in a term, by the mean block.
  */
-export function solveBlocks(
+export async function solveBlocks(
   blocks: readonly Block[],
+  matrices: Float32Array,
   penalty: Float64Array,
   allowed: (term: number, i: number) => boolean,
-): {
+): Promise<{
   readonly coefficients: Float64Array;
   readonly explained: number;
   readonly variance: (term: number, v: Float64Array) => number;
-} {
+}> {
   const [across, size] = [blocks[0]?.across.length ?? 0, penalty.length];
   if (across === 0 || size === 0) throw new BugError('expected a block at least');
   const all = across * size;
@@ -180,15 +188,24 @@ export function solveBlocks(
     factors.set(key, factor);
     return factor;
   });
-  const [v, y] = [new Float64Array(size), new Float64Array(size)];
-  const apply = (x: Float64Array, out: Float64Array): void => {
-    out.fill(0);
-    for (const block of blocks) {
-      v.fill(0);
-      for (let t = 0; t < across; t++) addScaled(block.across[t] as number, x, t * size, v, 0, size);
-      multiply(block.matrix, v, y);
-      for (let t = 0; t < across; t++) addScaled(block.across[t] as number, y, 0, out, t * size, size);
-    }
+  const [vectors, products] = [new Float64Array(blocks.length * size), new Float64Array(blocks.length * size)];
+  const apply = async (x: Float64Array, out: Float64Array): Promise<void> => {
+    for (const [b, block] of blocks.entries())
+      mix((t) => block.across[t] as number, x, across, size, vectors, b * size);
+    const rows = blocks.length;
+    // The matrices are symmetric: their rows, mixed by a vector, are their products with it.
+    await runKernel(
+      'mix-planes',
+      {
+        values: { data: matrices, planes: size, planeStride: size, rows, rowStride: size * size, cols: size },
+        weights: { data: vectors, planes: size, planeStride: 1, rows, rowStride: size, cols: 1 },
+        sum: { data: products, rows, cols: size },
+      },
+      {},
+      { strip: size },
+    );
+    for (let t = 0; t < across; t++)
+      mix((b) => (blocks[b] as Block).across[t] as number, products, rows, size, out, t * size);
     for (let i = 0; i < all; i++) {
       out[i] = free[i] ? (out[i] as number) + (penalty[i % size] as number) * (x[i] as number) : 0;
     }
@@ -209,7 +226,7 @@ export function solveBlocks(
   let power = dot(residual, z);
   const enough = 1e-9 * power;
   for (let round = 0; round < MOST_ROUNDS && power > enough; round++) {
-    apply(direction, product);
+    await apply(direction, product);
     const along = power / dot(direction, product);
     addScaled(along, direction, 0, coefficients, 0, all);
     addScaled(-along, product, 0, residual, 0, all);

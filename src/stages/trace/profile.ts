@@ -190,23 +190,25 @@ class Fit {
       { fibres: BLOCK_FIBRES, window: WINDOW },
       { strip: cols, threads: this.threads },
     );
+    const { size } = this;
     const blocks: Block[] = [];
+    const matrices = new Float32Array(this.rowsOfBlocks * size * size);
     for (let b = 0; b < this.rowsOfBlocks; b++) {
       const own = this.lit.filter((f) => Math.floor(f / BLOCK_FIBRES) === b);
       if (own.length === 0) continue;
       const across = this.fibreTerms.map((values) =>
         own.reduce((sum, f) => sum + (values[f] as number) / own.length, 0),
       );
-      blocks.push(this.blockOf(Float64Array.from(across), moments, b));
+      const matrix = matrices.subarray(blocks.length * size * size, (blocks.length + 1) * size * size);
+      blocks.push(this.blockOf(Float64Array.from(across), moments, b, matrix));
     }
-    const { size } = this;
     const weights = new Float64Array(size);
     for (const { matrix } of blocks)
       for (let i = 0; i < size; i++) weights[i] = (weights[i] as number) + (matrix[i * size + i] as number);
     const most = Math.max(...this.unknowns.map(({ k }, i) => (k < this.basis.count ? (weights[i] as number) : 0)));
     const penalty = Float64Array.from(this.unknowns, ({ k }) => (k < this.basis.count ? PENALTY * most : 0));
     const limits = this.unknowns.map(({ k }) => this.limitsOf(k).across);
-    const solution = solveBlocks(blocks, penalty, (term, i) => term < (limits[i] as number));
+    const solution = await solveBlocks(blocks, matrices, penalty, (term, i) => term < (limits[i] as number));
     this.coefficients.set(solution.coefficients);
     this.setErrors(solution.variance);
     this.chi2 -= solution.explained;
@@ -236,9 +238,9 @@ class Fit {
   }
 
   /** The equations of a block of fibres, from its moments at all nodes. */
-  private blockOf(across: Float64Array, moments: Float64Array, b: number): Block {
+  private blockOf(across: Float64Array, moments: Float64Array, b: number, matrix: Float32Array): Block {
     const { size, unknowns } = this;
-    const [matrix, right] = [new Float32Array(size * size), new Float64Array(size)];
+    const right = new Float64Array(size);
     const place = Int32Array.from(unknowns, ({ k }) => (k < this.basis.count ? k : COMPONENTS));
     for (let node = 0; node < NODES; node++) {
       // The profile's straight lines from node to node, in the middle of an eighth.
