@@ -139,55 +139,90 @@ HWY_INLINE Span SpanOf(const Place& p, int64_t reach, int64_t rows) {
   return last < first ? Span{0, 0} : Span{first, last - first + 1};
 }
 
+// Cumulative profiles of a fibre around one node, as look-up wants them: the node's own, and what the next one has more.
+struct Table {
+  int64_t fibre = -1;
+  int32_t node = -1;
+  const float* low = nullptr;
+  HWY_ALIGN float more[(kSamples + kMostLanes - 1) / kMostLanes * kMostLanes];
+};
+
+HWY_INLINE void Read(const Views& v, int64_t fibre, int32_t node, Table& table) {
+  const DF d;
+  if (table.fibre == fibre && table.node == node) return;
+  const float *low = v.profile.at(fibre, node), *high = v.profile.at(fibre, node + 1);
+  const float *nextLow = low, *nextHigh = high;
+  if (fibre + 1 < v.profile.planes) {
+    nextLow = v.profile.at(fibre + 1, node);
+    nextHigh = v.profile.at(fibre + 1, node + 1);
+  }
+  int i = 0;
+  for (; i + kLanes <= kSamples; i += kLanes) {
+    __builtin_prefetch(nextLow + i);
+    __builtin_prefetch(nextHigh + i);
+    hn::Store(hn::Sub(hn::LoadU(d, high + i), hn::LoadU(d, low + i)), d, table.more + i);
+  }
+  for (; i < kSamples; i++) table.more[i] = high[i] - low[i];
+  table.fibre = fibre;
+  table.node = node;
+  table.low = low;
+}
+
 // Values of the cumulative profile between two nodes, z samples from its middle, -240 <= z <= 240: counted from there, z has
 // its smallest rounding where the light is. Near: all lanes' samples lie in one register from sample `base`; else they are
 // gathered. Both give the same bits.
 template <bool kNear>
-HWY_INLINE VF Cumulative(const float* low, const float* high, VF part, VF z, int64_t base) {
+HWY_INLINE VF Cumulative(const Table& table, VF part, VF z, int32_t base) {
   const DF d;
   const DI di;
-  const VF middle = hn::Set(d, kMiddle);
-  const auto i = hn::Min(hn::ConvertTo(di, hn::Add(z, middle)), hn::Set(di, kSamples - 2));
-  const VF f = hn::Sub(z, hn::Sub(hn::ConvertTo(d, i), middle));
+  const VF sample = hn::Min(hn::Floor(z), hn::Set(d, kMiddle - 1)), f = hn::Sub(z, sample);
   VF a0, a1, b0, b1;
   if constexpr (kNear) {
-    const auto index = hn::Sub(i, hn::Set(di, static_cast<int32_t>(base)));
-    const auto here = hn::IndicesFromVec(d, index), then = hn::IndicesFromVec(d, hn::Add(index, hn::Set(di, 1)));
-    const VF a = hn::LoadU(d, low + base), b = hn::LoadU(d, high + base);
-    a0 = hn::TableLookupLanes(a, here);
-    a1 = hn::TableLookupLanes(a, then);
-    b0 = hn::TableLookupLanes(b, here);
-    b1 = hn::TableLookupLanes(b, then);
+    const auto index = hn::ConvertTo(di, hn::Add(sample, hn::Set(d, kMiddle - static_cast<float>(base))));
+    const auto here = hn::IndicesFromVec(d, index);
+    const float *low = table.low + base, *more = table.more + base;
+    a0 = hn::TableLookupLanes(hn::LoadU(d, low), here);
+    a1 = hn::TableLookupLanes(hn::LoadU(d, low + 1), here);
+    b0 = hn::TableLookupLanes(hn::LoadU(d, more), here);
+    b1 = hn::TableLookupLanes(hn::LoadU(d, more + 1), here);
   } else {
-    a0 = hn::GatherIndex(d, low, i);
-    a1 = hn::GatherIndex(d, low + 1, i);
-    b0 = hn::GatherIndex(d, high, i);
-    b1 = hn::GatherIndex(d, high + 1, i);
+    const auto i = hn::ConvertTo(di, hn::Add(sample, hn::Set(d, kMiddle)));
+    a0 = hn::GatherIndex(d, table.low, i);
+    a1 = hn::GatherIndex(d, table.low + 1, i);
+    b0 = hn::GatherIndex(d, table.more, i);
+    b1 = hn::GatherIndex(d, table.more + 1, i);
   }
-  const VF here = hn::MulAdd(part, hn::Sub(b0, a0), a0), then = hn::MulAdd(part, hn::Sub(b1, a1), a1);
+  const VF here = hn::MulAdd(part, b0, a0), then = hn::MulAdd(part, b1, a1);
   return hn::MulAdd(f, hn::Sub(then, here), here);
 }
 
-// A lower limit of all lanes' samples at an edge; a thousandth of a sample is allowed for rounding.
-HWY_INLINE float LowSample(const Place& p, float edge) {
-  const float t = edge - p.highCentre;
-  return kMiddle + t * (t < 0 ? p.highScale : p.lowScale) - 1e-3f;
+// Samples at or below those of all lanes at an edge, and at or above; a thousandth of a sample is allowed for rounding.
+HWY_INLINE VF LowSample(const Place& p, VF edge) {
+  const DF d;
+  const VF t = hn::Sub(edge, hn::Set(d, p.highCentre)), past = hn::Set(d, p.lowScale);
+  const VF scale = hn::IfThenElse(hn::Lt(t, hn::Zero(d)), hn::Set(d, p.highScale), past);
+  return hn::MulAdd(t, scale, hn::Set(d, kMiddle - 1e-3f));
 }
-HWY_INLINE float HighSample(const Place& p, float edge) {
-  const float t = edge - p.lowCentre;
-  return kMiddle + t * (t < 0 ? p.lowScale : p.highScale) + 1e-3f;
+HWY_INLINE float Spread(const Place& p, float edge) {
+  const float low = edge - p.highCentre, high = edge - p.lowCentre;
+  return high * (high < 0 ? p.lowScale : p.highScale) - low * (low < 0 ? p.highScale : p.lowScale) + 2e-3f;
 }
 
 template <bool kNear>
-HWY_INLINE void FillProfile(const float* low, const float* high, VF part, const Place& p, const Span& s, float* to) {
+HWY_INLINE void FillProfile(const Table& table, VF part, const Place& p, const Span& s, float* to) {
   const DF d;
   const VF end = hn::Set(d, kMiddle), start = hn::Neg(end), two = hn::Set(d, 2.0f);
+  const float bottom = static_cast<float>(s.first) - 0.5f;
+  HWY_ALIGN int32_t base[(kMostRows + kMostLanes) / kMostLanes * kMostLanes];
+  for (int64_t e = 0; kNear && e <= s.rows; e += kLanes) {
+    const VF low = LowSample(p, hn::Iota(d, bottom + static_cast<float>(e)));
+    const VF most = hn::Set(d, static_cast<float>(kSamples - 1 - kLanes));
+    hn::Store(hn::ConvertTo(DI(), hn::Min(hn::Max(low, hn::Zero(d)), most)), DI(), base + e);
+  }
   VF below = end;
   for (int64_t e = 0; e <= s.rows; e++) {
-    const float edge = static_cast<float>(s.first + e) - 0.5f;
-    const VF z = hn::Mul(hn::Sub(hn::Set(d, edge), p.centre), p.scale);
-    const auto base = static_cast<int64_t>(std::clamp(LowSample(p, edge), 0.0f, static_cast<float>(kSamples - kLanes)));
-    const VF above = Cumulative<kNear>(low, high, part, hn::Min(hn::Max(z, start), end), base);
+    const VF z = hn::Mul(hn::Sub(hn::Set(d, bottom + static_cast<float>(e)), p.centre), p.scale);
+    const VF above = Cumulative<kNear>(table, part, hn::Min(hn::Max(z, start), end), kNear ? base[e] : 0);
     if (e > 0) {
       const VF light = hn::Sub(above, below);
       const MF sane = hn::Le(hn::Abs(light), two);  // not of a table with infinities
@@ -199,21 +234,20 @@ HWY_INLINE void FillProfile(const float* low, const float* high, VF part, const 
 
 // P of a fibre for the rows of `s`, a register a row.
 HWY_INLINE void Profile(const Views& v, int64_t fibre, const Columns& at, const Place& p, const Span& s, int64_t reach,
-                        float* to) {
+                        Table& table, float* to) {
   const DF d;
   if (s.rows == 0) return;
   const float bottom = static_cast<float>(s.first) - 0.5f, top = bottom + static_cast<float>(s.rows);
-  const float spread = std::max(HighSample(p, bottom) - LowSample(p, bottom), HighSample(p, top) - LowSample(p, top));
-  const bool near = spread + 2.0f <= static_cast<float>(kLanes - 1);
+  const bool near = std::max(Spread(p, bottom), Spread(p, top)) + 2.0f <= static_cast<float>(kLanes);
   HWY_ALIGN float other[(kMostRows + 1) * kMostLanes];
   for (int32_t node = at.firstNode; node <= at.lastNode; node++) {
-    const float *low = v.profile.at(fibre, node), *high = v.profile.at(fibre, node + 1);
+    Read(v, fibre, node, table);
     const VF part = hn::Sub(at.position, hn::Set(d, static_cast<float>(node)));
     float* into = node == at.firstNode ? to : other;
     if (near) {
-      FillProfile<true>(low, high, part, p, s, into);
+      FillProfile<true>(table, part, p, s, into);
     } else {
-      FillProfile<false>(low, high, part, p, s, into);
+      FillProfile<false>(table, part, p, s, into);
     }
     if (node == at.firstNode) continue;
     const MF mine = hn::Ge(part, hn::Zero(d));  // columns ascend, so later nodes take their lanes over
@@ -224,9 +258,12 @@ HWY_INLINE void Profile(const Views& v, int64_t fibre, const Columns& at, const 
   }
   const VF row = Half(p.centre), limit = hn::Set(d, static_cast<float>(reach));
   const float lowRow = std::floor(p.lowCentre + 0.5f), highRow = std::floor(p.highCentre + 0.5f);
+  const float firstWhole = highRow - static_cast<float>(reach), lastWhole = lowRow + static_cast<float>(reach);
+  const auto first = static_cast<float>(s.first);
+  if (p.all && first >= firstWhole && first + static_cast<float>(s.rows - 1) <= lastWhole) return;
   for (int64_t j = 0; j < s.rows; j++) {
-    const auto y = static_cast<float>(s.first + j);
-    if (p.all && y >= highRow - static_cast<float>(reach) && y <= lowRow + static_cast<float>(reach)) continue;
+    const float y = first + static_cast<float>(j);
+    if (p.all && y >= firstWhole && y <= lastWhole) continue;
     const MF inside = hn::And(p.ok, hn::Le(hn::Abs(hn::Sub(hn::Set(d, y), row)), limit));
     float* q = to + j * kLanes;
     hn::Store(hn::IfThenElseZero(inside, hn::Load(d, q)), d, q);
@@ -251,15 +288,17 @@ HWY_INLINE Pixels PixelsOf(const Views& v, int64_t row, const Columns& at, uint3
           hn::IfThenElseZero(hn::RebindMask(du, use), bits)};
 }
 
-// Registers of columns whose pixels are read together: four of AVX-512 are 256 bytes of a row.
-constexpr int kSlots = 4;
+// Registers of columns that are computed together: a fibre's tables are fetched once for all of them, and two of AVX-512
+// are 128 bytes of a row. More of them would leave the cache before they are finished.
+constexpr int kSlots = 2;
 
 struct Fibre {
   Span span;
-  int64_t at;  // of its profile, in registers
+  int64_t at;                   // of its profile, in registers
+  int64_t judged, afterJudged;  // rows of the span next to the trace of any lane
 };
 
-// The least squares of one set of columns for fibres that overlap with kBand others on each side; kBand 0 is each fibre by
+// The least squares of a block of columns for fibres that overlap with kBand others on each side; kBand 0 is each fibre by
 // itself.
 template <int kBand>
 class Solver {
@@ -271,132 +310,173 @@ class Solver {
       at += registers * kLanes;
       return here;
     };
-    for (int slot = 0; slot <= kSlots; slot++) {
-      values_[slot] = take(v.rows());
-      weights_[slot] = take(v.rows());
-      bitmaps_[slot] = reinterpret_cast<uint32_t*>(take(v.rows()));
-    }
     model_ = take(v.rows());
-    for (auto* list : {&own_, &right_, &light_, &squares_, &flux_, &variance_, &pivot_}) *list = take(v.fibres());
-    for (int m = 0; m < kBand; m++) cross_[m] = take(v.fibres());
+    for (auto* list : {&flux_, &variance_, &pivot_}) *list = take(v.fibres());
     for (int m = 0; m < kBand; m++) factor_[m] = take(v.fibres());
-    fibre_ = reinterpret_cast<Fibre*>(at);
-    at += (v.fibres() * static_cast<int64_t>(sizeof(Fibre)) + 63) / 64 * 16;
-    for (uint8_t*& marks : marks_) {
-      marks = reinterpret_cast<uint8_t*>(at);
+    before_ = reinterpret_cast<int32_t*>(at);
+    at += (v.rows() + 16) / 16 * 16;
+    for (Slot& slot : slots_) {
+      for (auto* list : {&slot.value, &slot.weight}) *list = take(v.rows());
+      slot.bits = reinterpret_cast<uint32_t*>(take(v.rows()));
+      for (auto* list : {&slot.own, &slot.right, &slot.light, &slot.squares}) *list = take(v.fibres());
+      for (int m = 0; m < kBand; m++) slot.cross[m] = take(v.fibres());
+      slot.fibre = reinterpret_cast<Fibre*>(at);
+      at += (v.fibres() * static_cast<int64_t>(sizeof(Fibre)) + 63) / 64 * 16;
+      slot.flagged = reinterpret_cast<uint8_t*>(at);
       at += (v.rows() + 63) / 64 * 16;
     }
     profile_ = at;
   }
 
-  // The pixels of up to kSlots registers of columns: a row is one place in memory, and the next row is far from it.
-  HWY_NOINLINE void Load(int64_t x, int64_t columns, int slot) {
-    const DF d;
-    const DU du;
-    for (int64_t y = 0; y < v_.rows(); y++) {
-      for (int64_t done = 0; done < columns; done += kLanes) {
-        Ahead(v_.image, y + kRowsAhead, x + done);
-        Ahead(v_.imageIvar, y + kRowsAhead, x + done);
-        Ahead(v_.imageDq, y + kRowsAhead, x + done);
-        const int count = static_cast<int>(std::min<int64_t>(kLanes, columns - done));
-        const Pixels p = PixelsOf(v_, y, {x + done, count, 0, 0, hn::Zero(d)}, s_.bad);
-        const int64_t i = slot + done / kLanes;
-        Put(p.value, values_[i], y);
-        Put(p.weight, weights_[i], y);
-        hn::Store(p.bits, du, bitmaps_[i] + y * kLanes);
-        marks_[i][y] = hn::AllTrue(du, hn::Eq(p.bits, hn::Zero(du))) ? 0 : 1;
+  // Up to kSlots registers of columns. From the lowest fibre up, each row of pixels is fetched when the first fibre needs it.
+  void Run(int64_t x, int64_t columns) {
+    const int slots = static_cast<int>((columns + kLanes - 1) / kLanes);
+    for (int i = 0; i < slots; i++) {
+      const int64_t done = static_cast<int64_t>(i) * kLanes;
+      slots_[i].at = ColumnsAt(call_, x + done, static_cast<int>(std::min<int64_t>(kLanes, columns - done)));
+      slots_[i].steep = false;
+    }
+    int64_t used = 0, loaded = 0;
+    for (int64_t f = 0; f < v_.fibres(); f++) {
+      for (int i = 0; i < slots; i++) {
+        Slot& slot = slots_[i];
+        if (slot.steep) continue;
+        for (const View<const float>* in : {&v_.centre, &v_.width}) Ahead(*in, f + kFibresAhead, slot.at.x);
+        Ahead(v_.traceDq, f + kFibresAhead, slot.at.x);
+        const Place p = PlaceOf(v_, f, slot.at);
+        const Span s = SpanOf(p, s_.reach, v_.rows());
+        slot.steep = s.rows > kMostRows;
+        if (slot.steep) continue;
+        for (; loaded < s.first + s.rows; loaded++) LoadRow(slots, loaded);
+        Fibre& fibre = slot.fibre[f];
+        fibre = {s, used, 0, 0};
+        if (s.rows > 0) {
+          const int64_t judged = std::min(kJudged, s_.reach);
+          const auto low = static_cast<int64_t>(std::floor(p.lowCentre + 0.5f)) - judged - s.first;
+          const auto high = static_cast<int64_t>(std::floor(p.highCentre + 0.5f)) + judged - s.first;
+          fibre.judged = std::clamp<int64_t>(low, 0, s.rows);
+          fibre.afterJudged = std::clamp<int64_t>(high + 1, 0, s.rows);
+        }
+        used += s.rows;
+        Profile(v_, f, slot.at, p, s, s_.reach, table_, ProfileOf(fibre));
+        Normal(slot, f);
       }
+    }
+    for (; loaded < v_.rows(); loaded++) LoadRow(slots, loaded);
+    for (int i = 0; i < slots; i++) {
+      if (!slots_[i].steep) Finish(slots_[i]);
+    }
+    if (columns == 1) return;  // at most 2 kMostReach + 1 rows
+    for (int i = 0; i < slots; i++) {
+      if (!slots_[i].steep) continue;
+      const Columns at = slots_[i].at;
+      for (int k = 0; k < at.count; k++) Run(at.x + k, 1);
     }
   }
 
-  HWY_NOINLINE void Run(int64_t x, int count, int slot) {
-    at_ = ColumnsAt(call_, x, count);
-    value_ = values_[slot];
-    weight_ = weights_[slot];
-    bits_ = bitmaps_[slot];
-    flagged_ = marks_[slot];
-    int64_t used = 0;
-    for (int64_t f = 0; f < v_.fibres(); f++) {
-      Ahead(v_.centre, f + kFibresAhead, x);
-      Ahead(v_.width, f + kFibresAhead, x);
-      Ahead(v_.traceDq, f + kFibresAhead, x);
-      const Place p = PlaceOf(v_, f, at_);
-      const Span s = SpanOf(p, s_.reach, v_.rows());
-      if (s.rows > kMostRows) {  // too steep: a column by itself has at most 2 kMostReach + 1 rows
-        for (int i = 0; i < count; i++) {
-          Load(x + i, 1, kSlots);
-          Run(x + i, 1, kSlots);
-        }
-        return;
-      }
-      fibre_[f] = {s, used};
-      used += s.rows;
-      Profile(v_, f, at_, p, s, s_.reach, ProfileOf(f));
+ private:
+  struct Slot {
+    Columns at;
+    bool steep;  // a fibre's windows need more rows than there is room for: columns are computed one by one
+    float *value, *weight;
+    uint32_t* bits;    // of the rows that are flagged
+    uint8_t* flagged;  // rows with bits in any lane
+    float *own, *right, *light, *squares, *cross[kBand + 1];
+    Fibre* fibre;
+  };
+
+  float* ProfileOf(const Fibre& fibre) { return profile_ + fibre.at * kLanes; }
+  static HWY_INLINE VF Get(const float* list, int64_t i) { return hn::Load(DF(), list + i * kLanes); }
+  static HWY_INLINE void Put(VF v, float* list, int64_t i) { hn::Store(v, DF(), list + i * kLanes); }
+
+  HWY_INLINE void LoadRow(int slots, int64_t y) {
+    const DU du;
+    for (int i = 0; i < slots; i++) {
+      Slot& slot = slots_[i];
+      Ahead(v_.image, y + kRowsAhead, slot.at.x);
+      Ahead(v_.imageIvar, y + kRowsAhead, slot.at.x);
+      Ahead(v_.imageDq, y + kRowsAhead, slot.at.x);
+      const Pixels p = PixelsOf(v_, y, slot.at, s_.bad);
+      Put(p.value, slot.value, y);
+      Put(p.weight, slot.weight, y);
+      slot.flagged[y] = hn::AllTrue(du, hn::Eq(p.bits, hn::Zero(du))) ? 0 : 1;
+      hn::Store(p.bits, du, slot.bits + y * kLanes);
     }
+  }
+
+  // A fibre's line of the normal equations, as far as the fibres below it.
+  HWY_INLINE void Normal(const Slot& slot, int64_t f) {
+    const DF d;
+    const VF zero = hn::Zero(d);
+    HWY_ALIGN float weighted[kMostRows * kMostLanes];
+    const auto [first, rows] = slot.fibre[f].span;
+    const float *profile = ProfileOf(slot.fibre[f]), *weight = slot.weight + first * kLanes;
+    const float* value = slot.value + first * kLanes;
+    VF own = zero, right = zero, light = zero, squares = zero;
+    for (int64_t j = 0; j < rows; j++) {
+      const VF p = Get(profile, j), w = Get(weight, j), wp = hn::Mul(w, p);
+      const VF seen = hn::IfThenElseZero(hn::Gt(w, zero), p);
+      if constexpr (kBand > 0) Put(wp, weighted, j);
+      own = hn::MulAdd(wp, p, own);
+      right = hn::MulAdd(wp, Get(value, j), right);
+      light = hn::Add(light, seen);
+      squares = hn::MulAdd(seen, seen, squares);
+    }
+    Put(own, slot.own, f);
+    Put(right, slot.right, f);
+    Put(light, slot.light, f);
+    Put(squares, slot.squares, f);
+    for (int m = 1; m <= kBand; m++) {
+      VF sum = zero;
+      if (const int64_t g = f - m; g >= 0) {
+        const Span& other = slot.fibre[g].span;
+        const int64_t from = std::max(first, other.first), to = std::min(first + rows, other.first + other.rows);
+        const float* theirs = ProfileOf(slot.fibre[g]) + (from - other.first) * kLanes;
+        const float* mine = weighted + (from - first) * kLanes;
+        for (int64_t j = 0; j < to - from; j++) sum = hn::MulAdd(Get(mine, j), Get(theirs, j), sum);
+        Put(sum, slot.cross[m - 1], g);
+      }
+      if (f + m >= v_.fibres()) Put(zero, slot.cross[m - 1], f);
+    }
+  }
+
+  // From the normal equations to the spectra.
+  HWY_NOINLINE void Finish(Slot& slot) {
+    now_ = slot;
     Solve();
     if (s_.photonVariance > 0 || s_.reject > 0) {
       const bool rejected = Reweight();
-      if (rejected || s_.photonVariance > 0) Solve();
+      if (rejected || s_.photonVariance > 0) Again();
       // The first model had the faults of the weights as given, and the light of what was rejected.
       if (s_.photonVariance > 0) {
         Revise();
-        Solve();
+        Again();
       }
     }
     Invert();
     Tell();
   }
 
- private:
-  float* ProfileOf(int64_t f) { return profile_ + fibre_[f].at * kLanes; }
-  static HWY_INLINE VF Get(const float* list, int64_t i) { return hn::Load(DF(), list + i * kLanes); }
-  static HWY_INLINE void Put(VF v, float* list, int64_t i) { hn::Store(v, DF(), list + i * kLanes); }
+  // Once more, for the fibres in whose rows weights changed.
+  HWY_NOINLINE void Again() {
+    for (int64_t f = 0; f < v_.fibres(); f++) {
+      const auto [first, rows] = now_.fibre[f].span;
+      if (before_[first + rows] != before_[first]) Normal(now_, f);
+    }
+    Solve();
+  }
 
-  // The normal equations, their solution, and the model of all fibres.
+  // The solution of the normal equations, and the model of all fibres.
   HWY_NOINLINE void Solve() {
     const DF d;
-    const VF zero = hn::Zero(d);
-    HWY_ALIGN float weighted[kMostRows * kMostLanes];
-    for (int64_t f = 0; f < v_.fibres(); f++) {
-      const auto [first, rows] = fibre_[f].span;
-      const float* profile = ProfileOf(f);
-      VF own = zero, right = zero, light = zero, squares = zero;
-      for (int64_t j = 0; j < rows; j++) {
-        const VF p = Get(profile, j), w = Get(weight_, first + j), wp = hn::Mul(w, p);
-        const VF seen = hn::IfThenElseZero(hn::Gt(w, zero), p);
-        Put(wp, weighted, j);
-        own = hn::MulAdd(wp, p, own);
-        right = hn::MulAdd(wp, Get(value_, first + j), right);
-        light = hn::Add(light, seen);
-        squares = hn::MulAdd(seen, seen, squares);
-      }
-      Put(own, own_, f);
-      Put(right, right_, f);
-      Put(light, light_, f);
-      Put(squares, squares_, f);
-      for (int m = 1; m <= kBand; m++) {
-        VF sum = zero;
-        if (const int64_t g = f - m; g >= 0) {
-          const Span& other = fibre_[g].span;
-          const int64_t from = std::max(first, other.first), to = std::min(first + rows, other.first + other.rows);
-          const float* theirs = ProfileOf(g);
-          for (int64_t y = from; y < to; y++) {
-            sum = hn::MulAdd(Get(weighted, y - first), Get(theirs, y - other.first), sum);
-          }
-          Put(sum, cross_[m - 1], g);
-        }
-      }
-      for (int m = 1; m <= kBand; m++) Put(zero, cross_[m - 1], f);  // until the fibres above are there
-    }
     Factor();
-    for (int64_t y = 0; y < v_.rows(); y++) Put(zero, model_, y);
+    for (int64_t y = 0; y < v_.rows(); y++) Put(hn::Zero(d), model_, y);
     for (int64_t f = 0; f < v_.fibres(); f++) {
-      const auto [first, rows] = fibre_[f].span;
-      const float* profile = ProfileOf(f);
+      const auto [first, rows] = now_.fibre[f].span;
+      const float* profile = ProfileOf(now_.fibre[f]);
+      float* model = model_ + first * kLanes;
       const VF flux = Get(flux_, f);
-      for (int64_t j = 0; j < rows; j++) {
-        Put(hn::MulAdd(flux, Get(profile, j), Get(model_, first + j)), model_, first + j);
-      }
+      for (int64_t j = 0; j < rows; j++) Put(hn::MulAdd(flux, Get(profile, j), Get(model, j)), model, j);
     }
   }
 
@@ -407,16 +487,18 @@ class Solver {
     const DF d;
     const VF zero = hn::Zero(d), one = hn::Set(d, 1.0f);
     const int64_t n = v_.fibres();
+    MF gone = hn::FirstN(d, 0);
     for (int64_t f = 0; f < n; f++) {
-      Put(Get(own_, f), pivot_, f);
-      Put(Get(right_, f), flux_, f);
-      for (int m = 0; m < kBand; m++) Put(Get(cross_[m], f), factor_[m], f);
+      Put(Get(now_.own, f), pivot_, f);
+      Put(Get(now_.right, f), flux_, f);
+      for (int m = 0; m < kBand; m++) Put(Get(now_.cross[m], f), factor_[m], f);
     }
     for (int64_t f = 0; f < n; f++) {
-      const VF pivot = Get(pivot_, f), own = Get(own_, f);
-      MF ok = hn::And(hn::Gt(own, zero), hn::Ge(Get(squares_, f), hn::Set(d, kLeastSquares)));
+      const VF pivot = Get(pivot_, f), own = Get(now_.own, f);
+      MF ok = hn::And(hn::Gt(own, zero), hn::Ge(Get(now_.squares, f), hn::Set(d, kLeastSquares)));
       ok = hn::And(ok, hn::Ge(pivot, hn::Mul(own, hn::Set(d, kLeastPivot))));
       const VF inverse = hn::IfThenElseZero(ok, hn::Div(one, hn::IfThenElse(ok, pivot, one)));
+      gone = hn::Or(gone, hn::AndNot(ok, hn::Gt(own, zero)));
       Put(inverse, pivot_, f);
       const VF y = Get(flux_, f);
       VF c[kBand + 1], l[kBand + 1];
@@ -435,6 +517,7 @@ class Solver {
       }
       Put(hn::Mul(y, inverse), flux_, f);
     }
+    anyGone_ = !hn::AllFalse(d, gone);
     for (int64_t f = n - 1; f >= 0; f--) {
       VF flux = Get(flux_, f);
       const int last = static_cast<int>(std::min<int64_t>(kBand, n - 1 - f));
@@ -449,10 +532,11 @@ class Solver {
     const DU du;
     const VF zero = hn::Zero(d), photons = hn::Set(d, s_.photonVariance), tolerance = hn::Set(d, s_.profileError);
     const VF limit = hn::Set(d, s_.reject > 0 ? s_.reject * s_.reject : 0.0f), one = hn::Set(d, 1.0f);
-    bool any = false;
+    before_[0] = 0;
     for (int64_t y = 0; y < v_.rows(); y++) {
-      const VF value = Get(value_, y), model = Get(model_, y);
-      VF w = Get(weight_, y);
+      bool changed = s_.photonVariance > 0;
+      const VF value = Get(now_.value, y), model = Get(model_, y);
+      VF w = Get(now_.weight, y);
       if (s_.photonVariance > 0) w = Revised(w, value, model, photons);
       if (s_.reject > 0) {
         const VF residual = hn::Sub(value, model), part = hn::Mul(tolerance, model);
@@ -460,17 +544,18 @@ class Solver {
         const MF out = hn::And(hn::And(hn::Gt(residual, zero), hn::Gt(w, zero)),
                                hn::Gt(hn::Mul(hn::Mul(residual, residual), w), allowed));
         if (HWY_UNLIKELY(!hn::AllFalse(d, out))) {
-          any = true;
+          changed = true;
           w = hn::IfThenZeroElse(out, w);
-          const VU bits = hn::Load(du, bits_ + y * kLanes);
+          const VU bits = hn::Load(du, now_.bits + y * kLanes);
           const VU mark = hn::IfThenElse(hn::RebindMask(du, out), hn::Set(du, dq::kModelOutlier), bits);
-          hn::Store(mark, du, bits_ + y * kLanes);
-          flagged_[y] = 1;
+          hn::Store(mark, du, now_.bits + y * kLanes);
+          now_.flagged[y] = 1;
         }
       }
-      Put(w, weight_, y);
+      Put(w, now_.weight, y);
+      before_[y + 1] = before_[y] + (changed ? 1 : 0);
     }
-    return any;
+    return before_[v_.rows()] > 0;
   }
 
   // W for the photons of the model instead of those of the noisy value.
@@ -485,10 +570,10 @@ class Solver {
   HWY_NOINLINE void Revise() {
     const DF d;
     for (int64_t y = 0; y < v_.rows(); y++) {
-      const VF w = Get(weight_, y);
-      const VF given = PixelsOf(v_, y, at_, s_.bad).weight;
-      const VF again = Revised(given, Get(value_, y), Get(model_, y), hn::Set(d, s_.photonVariance));
-      Put(hn::IfThenElseZero(hn::Gt(w, hn::Zero(d)), again), weight_, y);
+      const VF w = Get(now_.weight, y);
+      const VF given = PixelsOf(v_, y, now_.at, s_.bad).weight;
+      const VF again = Revised(given, Get(now_.value, y), Get(model_, y), hn::Set(d, s_.photonVariance));
+      Put(hn::IfThenElseZero(hn::Gt(w, hn::Zero(d)), again), now_.weight, y);
     }
   }
 
@@ -516,8 +601,8 @@ class Solver {
       now[0] = own;
       Put(own, variance_, f);
       if constexpr (kBand >= 2) {
-        StorePart(d, hn::Add(now[1], zero), v_.next.at(f, 0) + at_.x, at_.count);
-        StorePart(d, hn::Add(now[2], zero), v_.second.at(f, 0) + at_.x, at_.count);
+        StorePart(d, hn::Add(now[1], zero), v_.next.at(f, 0) + now_.at.x, now_.at.count);
+        StorePart(d, hn::Add(now[2], zero), v_.second.at(f, 0) + now_.at.x, now_.at.count);
       }
       for (int i = kBand; i >= 1; i--) {
         for (int k = 0; k <= kBand; k++) z[i][k] = i > 1 ? z[i - 1][k] : now[k];
@@ -530,70 +615,75 @@ class Solver {
     const DU du;
     const VF zero = hn::Zero(d), one = hn::Set(d, 1.0f);
     // The residuals' squares take the place of the values.
+    before_[0] = 0;
     for (int64_t y = 0; y < v_.rows(); y++) {
-      const VF residual = hn::Sub(Get(value_, y), Get(model_, y));
-      Put(hn::Mul(hn::Mul(residual, residual), Get(weight_, y)), value_, y);
+      before_[y + 1] = before_[y] + now_.flagged[y];
+      const VF residual = hn::Sub(Get(now_.value, y), Get(model_, y));
+      Put(hn::Mul(hn::Mul(residual, residual), Get(now_.weight, y)), now_.value, y);
     }
     const auto set = [&](MF where, uint32_t bit)
                          HWY_ATTR { return hn::IfThenElseZero(hn::RebindMask(du, where), hn::Set(du, bit)); };
     for (int64_t f = 0; f < v_.fibres(); f++) {
-      const auto [first, rows] = fibre_[f].span;
-      const float* profile = ProfileOf(f);
-      for (const View<float>* out : {&v_.flux, &v_.ivar, &v_.chi2, &v_.crosstalk}) Ahead(*out, f + kFibresAhead, at_.x);
-      Ahead(v_.dq, f + kFibresAhead, at_.x);
-      Ahead(v_.traceDq, f + kFibresAhead, at_.x);
-      const VF c = LoadPart(d, v_.centre.at(f, 0) + at_.x, at_.count), row = Half(c);
-      const VF own = Get(own_, f), light = Get(light_, f);
+      const auto [first, rows] = now_.fibre[f].span;
+      const float *profile = ProfileOf(now_.fibre[f]), *weight = now_.weight + first * kLanes;
+      for (const View<float>* out : {&v_.flux, &v_.ivar, &v_.chi2, &v_.crosstalk})
+        Ahead(*out, f + kFibresAhead, now_.at.x);
+      Ahead(v_.dq, f + kFibresAhead, now_.at.x);
+      Ahead(v_.traceDq, f + kFibresAhead, now_.at.x);
+      const VF c = LoadPart(d, v_.centre.at(f, 0) + now_.at.x, now_.at.count), row = Half(c);
+      const VF own = Get(now_.own, f), light = Get(now_.light, f);
       const MF dim = hn::Lt(light, hn::Set(d, kLeastLight));
-      const MF dropped = hn::Or(dim, hn::Or(hn::Eq(Get(pivot_, f), zero), Shared(f)));
+      MF dropped = hn::Or(dim, hn::Eq(Get(pivot_, f), zero));
+      if (HWY_UNLIKELY(anyGone_)) dropped = hn::Or(dropped, Shared(f));
       const VF flux = hn::IfThenZeroElse(dropped, Get(flux_, f));
       const VF variance = hn::IfThenElse(dropped, one, Get(variance_, f));
-      StorePart(d, hn::Add(flux, zero), v_.flux.at(f, 0) + at_.x, at_.count);
-      StorePart(d, hn::IfThenZeroElse(dropped, hn::Div(one, variance)), v_.ivar.at(f, 0) + at_.x, at_.count);
+      StorePart(d, hn::Add(flux, zero), v_.flux.at(f, 0) + now_.at.x, now_.at.count);
+      StorePart(d, hn::IfThenZeroElse(dropped, hn::Div(one, variance)), v_.ivar.at(f, 0) + now_.at.x, now_.at.count);
 
       // chi2 of the pixels next to the trace; what the fibre's own flux takes of their degrees of freedom is its leverage.
       VF chi2 = zero, used = zero, freedom = zero;
       const VF judged = hn::Set(d, static_cast<float>(std::min(kJudged, s_.reach)));
-      for (int64_t j = 0; j < rows; j++) {
+      for (int64_t j = now_.fibre[f].judged; j < now_.fibre[f].afterJudged; j++) {
         const VF away = hn::Abs(hn::Sub(hn::Set(d, static_cast<float>(first + j)), row));
-        const VF w = Get(weight_, first + j), p = Get(profile, j);
+        const VF w = Get(weight, j), p = Get(profile, j);
         const MF counts = hn::And(hn::Le(away, judged), hn::Gt(w, zero));
-        if (hn::AllFalse(d, counts)) continue;
-        chi2 = hn::Add(chi2, hn::IfThenElseZero(counts, Get(value_, first + j)));
+        chi2 = hn::Add(chi2, hn::IfThenElseZero(counts, Get(now_.value, first + j)));
         used = hn::Add(used, hn::IfThenElseZero(counts, hn::Mul(w, hn::Mul(p, p))));
         freedom = hn::Add(freedom, hn::IfThenElseZero(counts, one));
       }
       freedom = hn::NegMulAdd(used, variance, freedom);
       const MF known = hn::AndNot(dropped, hn::Gt(freedom, hn::Set(d, 0.5f)));
       StorePart(d, hn::IfThenElseZero(known, hn::Div(chi2, hn::IfThenElse(known, freedom, one))),
-                v_.chi2.at(f, 0) + at_.x, at_.count);
+                v_.chi2.at(f, 0) + now_.at.x, now_.at.count);
 
       // Light of the others, seen through this fibre's weights, for each unit of its own.
       VF others = zero;
       if constexpr (kBand > 0) {
         for (int m = 1; m <= kBand; m++) {
-          if (f + m < v_.fibres()) others = hn::MulAdd(Get(cross_[m - 1], f), Get(flux_, f + m), others);
-          if (f - m >= 0) others = hn::MulAdd(Get(cross_[m - 1], f - m), Get(flux_, f - m), others);
+          if (f + m < v_.fibres()) others = hn::MulAdd(Get(now_.cross[m - 1], f), Get(flux_, f + m), others);
+          if (f - m >= 0) others = hn::MulAdd(Get(now_.cross[m - 1], f - m), Get(flux_, f - m), others);
         }
       } else {
         for (int64_t j = 0; j < rows; j++) {
-          const VF wp = hn::Mul(Get(weight_, first + j), Get(profile, j));
-          others = hn::MulAdd(wp, hn::NegMulAdd(flux, Get(profile, j), Get(model_, first + j)), others);
+          const VF p = Get(profile, j), wp = hn::Mul(Get(weight, j), p);
+          others = hn::MulAdd(wp, hn::NegMulAdd(flux, p, Get(model_, first + j)), others);
         }
       }
       const VF unit = hn::Mul(hn::IfThenElse(dropped, one, own), hn::Max(flux, hn::Sqrt(variance)));
       const VF crosstalk = hn::IfThenZeroElse(dropped, hn::Div(others, hn::IfThenElse(dropped, one, unit)));
-      StorePart(d, hn::Add(crosstalk, zero), v_.crosstalk.at(f, 0) + at_.x, at_.count);
+      StorePart(d, hn::Add(crosstalk, zero), v_.crosstalk.at(f, 0) + now_.at.x, now_.at.count);
 
-      VU bits = LoadPart(du, v_.traceDq.at(f, 0) + at_.x, at_.count);
-      for (int64_t j = 0; j < rows; j++) {
-        if (flagged_[first + j] == 0) continue;
+      VU bits = LoadPart(du, v_.traceDq.at(f, 0) + now_.at.x, now_.at.count);
+      const bool clean = before_[first + rows] == before_[first];
+      for (int64_t j = 0; !clean && j < rows; j++) {
+        if (now_.flagged[first + j] == 0) continue;
         const MF counts = hn::Ge(Get(profile, j), hn::Set(d, kCounts));
-        bits = hn::Or(bits, hn::IfThenElseZero(hn::RebindMask(du, counts), hn::Load(du, bits_ + (first + j) * kLanes)));
+        bits = hn::Or(bits,
+                      hn::IfThenElseZero(hn::RebindMask(du, counts), hn::Load(du, now_.bits + (first + j) * kLanes)));
       }
       bits = hn::Or(bits, set(dropped, dq::kExtractionFailed));
       bits = hn::Or(bits, set(dim, dq::kNoGoodPixels));
-      const MF wide = hn::And(hn::Lt(Get(squares_, f), hn::Set(d, kWideSquares)), hn::Not(dropped));
+      const MF wide = hn::And(hn::Lt(Get(now_.squares, f), hn::Set(d, kWideSquares)), hn::Not(dropped));
       bits = hn::Or(bits, set(wide, dq::kWideWindow));
       if constexpr (kBand > 0) bits = hn::Or(bits, set(hn::Gt(crosstalk, one), dq::kCrossTalk));
       const VF reach = hn::Set(d, static_cast<float>(s_.reach));
@@ -604,7 +694,7 @@ class Solver {
         for (int64_t j = 0; j < rows; j++) seen = hn::Add(seen, Get(profile, j));
         bits = hn::Or(bits, set(hn::And(beyond, hn::Lt(seen, hn::Set(d, kOnChip))), dq::kOffChip));
       }
-      StorePart(du, bits, v_.dq.at(f, 0) + at_.x, at_.count);
+      StorePart(du, bits, v_.dq.at(f, 0) + now_.at.x, now_.at.count);
     }
   }
 
@@ -616,8 +706,8 @@ class Solver {
     for (int m = 1; m <= kBand; m++) {
       for (const int64_t g : {f - m, f + m}) {
         if (g < 0 || g >= v_.fibres()) continue;
-        const VF cross = Get(cross_[m - 1], std::min(f, g)), limit = hn::Mul(Get(own_, f), Get(own_, g));
-        const MF gone = hn::And(hn::Eq(Get(pivot_, g), zero), hn::Gt(Get(own_, g), zero));
+        const VF cross = Get(now_.cross[m - 1], std::min(f, g)), limit = hn::Mul(Get(now_.own, f), Get(now_.own, g));
+        const MF gone = hn::And(hn::Eq(Get(pivot_, g), zero), hn::Gt(Get(now_.own, g), zero));
         shared = hn::Or(shared, hn::And(gone, hn::Gt(hn::Mul(cross, cross), hn::Mul(limit, hn::Set(d, kMostOverlap)))));
       }
     }
@@ -627,19 +717,14 @@ class Solver {
   const KernelCall& call_;
   const Views& v_;
   const Settings& s_;
-  Columns at_;
-  // What Load filled, and in the last slot a single column.
-  float *values_[kSlots + 1], *weights_[kSlots + 1];
-  uint32_t* bitmaps_[kSlots + 1];
-  uint8_t* marks_[kSlots + 1];
-  float *value_, *weight_, *model_;  // of the slot at hand
-  uint32_t* bits_;
-  float *own_, *right_, *light_, *squares_, *flux_, *variance_, *pivot_;
-  float* cross_[kBand + 1];
+  Slot slots_[kSlots];
+  Slot now_;  // the one that is finished
+  float *model_, *flux_, *variance_, *pivot_;
   float* factor_[kBand + 1];
-  Fibre* fibre_;
-  uint8_t* flagged_;
+  bool anyGone_;     // whether a fibre with light dropped out
+  int32_t* before_;  // rows before a row that weights changed in, in the end those that are flagged
   float* profile_;
+  Table table_;
 };
 
 template <int kBand>
@@ -649,11 +734,7 @@ Status ExtractColumns(const KernelCall& call, const Views& v, const Settings& s)
   Solver<kBand> solver(call, v, s);
   for (int64_t x = 0; x < v.flux.cols; x += kSlots * kLanes) {
     const int64_t columns = std::min<int64_t>(kSlots * kLanes, v.flux.cols - x);
-    solver.Load(x, columns, 0);
-    for (int64_t done = 0; done < columns; done += kLanes) {
-      const int count = static_cast<int>(std::min<int64_t>(kLanes, columns - done));
-      solver.Run(x + done, count, static_cast<int>(done / kLanes));
-    }
+    solver.Run(x, columns);
   }
   return Ok();
 }

@@ -59,7 +59,7 @@ class Upstream {
         for (int i = 0; i < count; i++) Run(x + i, 1);
         return;
       }
-      Profile(v_, f, at, p, spans_[f], kModelReach, profile_ + f * kMostRows * kLanes);
+      Profile(v_, f, at, p, spans_[f], kModelReach, table_, profile_ + f * kMostRows * kLanes);
     }
     for (int i = 0; i < count; i++) Column(x + i, i);
   }
@@ -162,6 +162,7 @@ class Upstream {
   const KernelCall& call_;
   const Views& v_;
   const uint32_t bad_;
+  Table table_;
   float* profile_;  // [fibre][kMostRows], a register each
   Row* rows_;
   Line* lines_;
