@@ -30,17 +30,18 @@ export interface Tweaked {
   readonly scatter: number;
 }
 
-/** Traces moved by the terms of a tweak, and their widths scaled: [fibre][x]. */
+/** Traces moved by the terms of a tweak, and their widths scaled: [fibre][x]; in new memory, or `into` what is given. */
 export async function moveTraces(
   traces: Pick<Traces, 'fibres' | 'cols' | 'centre' | 'width'>,
   tweak: Pick<Tweak, 'terms' | 'width'>,
   rows: number,
   threads = 1,
+  into?: { readonly centre: Float32Array; readonly width: Float32Array },
 ): Promise<{ readonly centre: Float32Array; readonly width: Float32Array }> {
   const { fibres, cols } = traces;
   const terms = new Float64Array(16);
   for (const { i, j, value } of tweak.terms) terms[4 * i + j] = value;
-  const [centre, width] = [sharedF32(fibres * cols), sharedF32(fibres * cols)];
+  const { centre, width } = into ?? { centre: sharedF32(fibres * cols), width: sharedF32(fibres * cols) };
   const table = (data: Float32Array) => ({ data, rows: fibres, cols });
   await runKernel(
     'move-traces',
@@ -58,12 +59,12 @@ export async function moveTraces(
 }
 
 /** Most columns of a block: a few thousand blocks and fibres are what the fit sees. */
-const BLOCK = 64;
-/** Columns of a block that are looked at: where there is light enough (to ENOUGH px), a quarter tells as much as is needed. */
+const BLOCK = 128;
+/** Columns of a block that are looked at: where there is light enough (to ENOUGH px), an eighth tells as much as is needed. */
 const SKETCH = 16;
 const ENOUGH = 0.002;
 /** Every so many blocks, for a first look. */
-const GLANCE = 4;
+const GLANCE = 2;
 /** Numbers of a block in the kernel's sums. */
 const SUMS = 11;
 /** Degrees of freedom of a whole column. */
@@ -140,6 +141,7 @@ class Measurer {
   private readonly seen: Float32Array;
   private known: Float32Array;
   private fitted: Float32Array;
+  private readonly placed: { readonly centre: Float32Array; readonly width: Float32Array };
 
   constructor(
     readonly traces: Traces,
@@ -153,6 +155,7 @@ class Measurer {
     this.blocks = cols / stride;
     this.known = sharedF32(traces.fibres * cols);
     this.fitted = sharedF32(traces.fibres * cols);
+    this.placed = { centre: sharedF32(traces.fibres * cols), width: sharedF32(traces.fibres * cols) };
     this.seen = traces.profile.cumulative;
   }
 
@@ -174,7 +177,7 @@ class Measurer {
     const { traces, exposure } = this;
     const { fibres, cols } = traces;
     const [blocks, stride] = [Math.ceil(this.blocks / every), this.stride * every];
-    const { centre, width } = await this.moved(values);
+    const { centre, width } = await moveTraces(traces, tweakOf(values), exposure.rows, this.threads, this.placed);
     const sums = new Float64Array(fibres * blocks * SUMS);
     const cells = { rows: blocks, rowStride: stride, cols: Math.min(part, this.stride), planeStride: cols };
     const image = (data: Float32Array | Uint32Array) => ({ data, planes: exposure.rows, ...cells });
@@ -320,14 +323,19 @@ class Fitter {
   /** Sums over cells: what is left of the pull on the centre after a step, and its variance. */
   private group(sums: Float64Array, moved: Float64Array, first: number, end: number, counts?: Uint8Array) {
     let [pull, information, variance] = [0, 0, 0];
+    const { basis } = this;
+    const wider = at(moved, UNKNOWNS - 1);
     for (let cell = first; cell < end; cell++) {
       if (counts?.[cell] === 0) continue;
       let shift = 0;
-      for (let n = 0; n < TERMS.length; n++) shift += at(this.basis, cell * TERMS.length + n) * at(moved, n);
-      const wider = at(moved, UNKNOWNS - 1);
-      pull += at(sums, cell * SUMS) - at(sums, cell * SUMS + 2) * shift - at(sums, cell * SUMS + 3) * wider;
-      information += at(sums, cell * SUMS + 2);
-      variance += at(sums, cell * SUMS + 5);
+      for (let n = 0; n < TERMS.length; n++) {
+        shift += (basis[cell * TERMS.length + n] as number) * (moved[n] as number);
+      }
+      const s = cell * SUMS;
+      const own = sums[s + 2] as number;
+      pull += (sums[s] as number) - own * shift - (sums[s + 3] as number) * wider;
+      information += own;
+      variance += sums[s + 5] as number;
     }
     return { pull, information, variance };
   }
@@ -366,39 +374,43 @@ class Fitter {
 
   /** Information, variance and pull of all unknowns, and how many fibres are in them. */
   private normal(sums: Float64Array, counts: Uint8Array): [Float64Array[], Float64Array[], Float64Array, number] {
-    const square = () => Array.from({ length: UNKNOWNS }, () => new Float64Array(UNKNOWNS));
-    const [H, V, R] = [square(), square(), new Float64Array(UNKNOWNS)];
+    const [H, V, R] = [new Float64Array(UNKNOWNS ** 2), new Float64Array(UNKNOWNS ** 2), new Float64Array(UNKNOWNS)];
+    const { basis, blocks } = this;
     const last = UNKNOWNS - 1;
+    const p = new Float64Array(UNKNOWNS);
     const seen = new Set<number>();
+    // Plain indices: thousands of cells and a hundred sums in each.
     for (let cell = 0; cell < counts.length; cell++) {
       if (counts[cell] === 0) continue;
-      const s = sums.subarray(cell * SUMS, (cell + 1) * SUMS);
-      if (at(s, 5) <= 0) continue;
-      seen.add(Math.floor(cell / this.blocks));
-      const p = this.basis.subarray(cell * last, (cell + 1) * last);
+      const s = cell * SUMS;
+      const [cc, variance] = [sums[s + 2] as number, sums[s + 5] as number];
+      if (variance <= 0) continue;
+      seen.add(Math.floor(cell / blocks));
+      for (let n = 0; n < last; n++) p[n] = basis[cell * last + n] as number;
+      const pull = sums[s] as number;
       for (let n = 0; n < last; n++) {
-        const pn = at(p, n);
-        R[n] = at(R, n) + pn * at(s, 0);
-        const [h, v] = [H[n] as Float64Array, V[n] as Float64Array];
+        const pn = p[n] as number;
+        R[n] = (R[n] as number) + pn * pull;
+        const [h, v, row] = [pn * cc, pn * variance, n * UNKNOWNS];
         for (let m = 0; m <= n; m++) {
-          h[m] = at(h, m) + pn * at(p, m) * at(s, 2);
-          v[m] = at(v, m) + pn * at(p, m) * at(s, 5);
+          H[row + m] = (H[row + m] as number) + h * (p[m] as number);
+          V[row + m] = (V[row + m] as number) + v * (p[m] as number);
         }
-        const [hw, vw] = [H[last] as Float64Array, V[last] as Float64Array];
-        hw[n] = at(hw, n) + pn * at(s, 3);
-        vw[n] = at(vw, n) + pn * at(s, 6);
       }
-      R[last] = at(R, last) + at(s, 1);
-      const [hw, vw] = [H[last] as Float64Array, V[last] as Float64Array];
-      hw[last] = at(hw, last) + at(s, 4);
-      vw[last] = at(vw, last) + at(s, 7);
-    }
-    for (const matrix of [H, V]) {
-      for (let n = 0; n < UNKNOWNS; n++) {
-        for (let m = 0; m < n; m++) (matrix[m] as Float64Array)[n] = at(matrix[n] as Float64Array, m);
+      p[last] = 1;
+      R[last] = (R[last] as number) + (sums[s + 1] as number);
+      const row = last * UNKNOWNS;
+      for (let n = 0; n <= last; n++) {
+        const own = n === last ? 1 : 0;
+        H[row + n] = (H[row + n] as number) + (p[n] as number) * (sums[s + 3 + own] as number);
+        V[row + n] = (V[row + n] as number) + (p[n] as number) * (sums[s + 6 + own] as number);
       }
     }
-    return [H, V, R, seen.size];
+    const rows = (matrix: Float64Array): Float64Array[] =>
+      Array.from({ length: UNKNOWNS }, (_, n) =>
+        Float64Array.from({ length: UNKNOWNS }, (_unused, m) => at(matrix, Math.max(n, m) * UNKNOWNS + Math.min(n, m))),
+      );
+    return [rows(H), rows(V), R, seen.size];
   }
 
   /** Leaves out groups of `size` cells whose pull on the centre disagrees with the fit, and says how the others scatter. */
