@@ -8,7 +8,7 @@ import { quantile } from '../measure.js';
 import { readRates } from '../rates_image.js';
 import type { StageBody, StageContext, StageResult } from '../stage.js';
 import { countStates, encodeTraces, type FibreFindings, readTraces, type TraceProduct } from '../trace_product.js';
-import { FIGURE, FIGURES, type FitStep, startSeries, TraceFitter } from './fit.js';
+import { FIGURE, FIGURES, type FitStep, smoothWidths, startSeries, TraceFitter } from './fit.js';
 import { followFibres } from './follow.js';
 import { findFibres, type Identification } from './identify.js';
 import { type MeasuredProfile, measureProfile, profileKindOf } from './profile.js';
@@ -39,11 +39,12 @@ const ROUGH: readonly FitStep[] = [
   { flux: 6, centre: 4, width: 2, clip: 0, every: 4, pedestal: true },
   { flux: 6, centre: 5, width: 3, clip: 0, every: 4, pedestal: true },
 ];
-/** With the profile that those measured; what they were wrong about spoiled it. */
-const MIDDLE: readonly FitStep[] = [
-  { flux: 8, centre: 6, width: 4, clip: 0, every: 4, pedestal: true },
-  { flux: 8, centre: 6, width: 4, clip: 0, every: 4, pedestal: true },
-];
+/** The same with widths that are smooth over the fibres. */
+const SMOOTH: FitStep = { flux: 6, centre: 5, width: 0, clip: 0, every: 4, pedestal: true };
+/** With the profile and the background that those measured, and the widths of before: what is wrong with them is in the profile. */
+const MIDDLE: FitStep = { flux: 8, centre: 6, width: 0, clip: 0, every: 4, pedestal: false };
+/** Profiles of few terms, each of which makes the fluxes better for the next, before that of all terms. */
+const COARSE_ROUNDS = 2;
 /** With the profile of record: the last step alone decides, and drops what no fibre explains. */
 const FINE: readonly FitStep[] = [
   { flux: 8, centre: 6, width: 4, clip: 0, every: 4, pedestal: false },
@@ -199,19 +200,25 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
   const part = (data: Float32Array) => data.subarray(0, fibres * cols);
   const lines = () => ({ fibres, centre: part(drawn.centre), width: part(drawn.width), flux: part(drawn.flux) });
   const kind = profileKindOf(context.parameters.profile);
-  const measure = async () => {
-    normaliseWidths(fitter.fitted.terms, fitter.fitted.held);
+  smoothWidths(fitter.fitted.terms, fitter.fitted.held);
+  normaliseWidths(fitter.fitted.terms, fitter.fitted.held);
+  for (let i = 0; i < 2; i++) await timed('fit', () => fitter.step(start, SMOOTH));
+  const measure = async (coarse: boolean) => {
     await timed('fit', () => fitter.draw(threads));
-    const shape = await timed('profile', () => measureProfile({ ...flat, ...lines() }, { threads, kind }));
+    const shape = await timed('profile', () => measureProfile({ ...flat, ...lines() }, { threads, kind, coarse }));
     correct(fitter.fitted.terms, shape);
-    return shape;
+    await timed('fit', () => fitter.draw(threads));
+    const scattered = await timed('background', () =>
+      fitBackground({ ...flat, ...lines(), profile: shape.profile, threads }),
+    );
+    const image = await timed('background', () => subtractBackground(flat.image, rows, cols, scattered, threads));
+    return { ...shape, scattered, image };
   };
-  const { profile: first } = await measure();
-  for (const step of MIDDLE) await timed('fit', () => fitter.step({ ...start, profile: first }, step));
-  const { profile, error: profileError } = await measure();
-  await timed('fit', () => fitter.draw(threads));
-  const background = await timed('background', () => fitBackground({ ...flat, ...lines(), profile }));
-  const image = await timed('background', () => subtractBackground(flat.image, rows, cols, background));
+  for (let round = 0; round < COARSE_ROUNDS; round++) {
+    const { profile, image } = await measure(true);
+    for (let i = 0; i < 2; i++) await timed('fit', () => fitter.step({ ...common, image, profile }, MIDDLE));
+  }
+  const { profile, error: profileError, scattered: background, image } = await measure(false);
   for (const step of FINE) await timed('fit', () => fitter.step({ ...common, image, profile }, step));
 
   const { terms, covariance, figures, held } = fitter.fitted;

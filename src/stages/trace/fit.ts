@@ -1,6 +1,8 @@
 /** Flux, centre and width of all fibres, fitted to the pixels and smooth along x; fibres that cannot be measured lie as those around them. */
 import type { Profile } from '../../core/spectra.js';
 import { runKernel } from '../../engine/index.js';
+import { quantile } from '../measure.js';
+import { cholesky, smoothFunctions, solveCholesky } from '../smooth_fit.js';
 import {
   CENTRE_FROM,
   CENTRE_TERMS,
@@ -109,6 +111,50 @@ function interpolate(terms: Float64Array, covariance: Float64Array, held: readon
       covariance[i * ENTRIES + (k * (k + 1)) / 2 + k] = rms * rms;
     }
   });
+}
+
+/** Smooth functions of the fibre that a width is, at most, and fibres for each of them. */
+const WIDTH_ACROSS = 4;
+const WIDTH_FIBRES = 10;
+/** Fibres farther off, in units of the scatter, do not count. */
+const WIDTH_CLIP = 4;
+
+/**
+ * Makes the widths a smooth function of the fibre, as the optics make them: as long as the profile is not known, those at gaps of the slit
+ * head are taken for other ones, which would stay in the profile.
+ */
+export function smoothWidths(terms: Float64Array, held: readonly boolean[]): void {
+  const free = [...held.keys()].filter((i) => held[i] !== true);
+  const [first, last] = [free[0], free.at(-1)];
+  if (first === undefined || last === undefined) return;
+  const functions = smoothFunctions(last - first, held.length).slice(
+    0,
+    Math.min(WIDTH_ACROSS, Math.max(1, Math.floor(free.length / WIDTH_FIBRES))),
+  );
+  const n = functions.length;
+  const place = (i: number) => Math.min(Math.max(i, first), last) - first;
+  for (let k = WIDTH_FROM; k < TERMS; k++) {
+    let used = free;
+    let solution = new Float64Array(n);
+    const value = (i: number) => functions.reduce((sum, f, a) => sum + at(f, place(i)) * at(solution, a), 0);
+    for (let round = 0; round < 3; round++) {
+      const matrix = new Float64Array(n * n);
+      solution = new Float64Array(n);
+      for (const i of used) {
+        const p = functions.map((f) => at(f, place(i)));
+        for (let a = 0; a < n; a++) {
+          for (let b = 0; b < n; b++) matrix[a * n + b] = at(matrix, a * n + b) + at(p, a) * at(p, b);
+          solution[a] = at(solution, a) + at(p, a) * at(terms, i * TERMS + k);
+        }
+      }
+      solveCholesky(cholesky(matrix, n), n, solution);
+      const off = free.map((i) => Math.abs(at(terms, i * TERMS + k) - value(i)));
+      // 1.4826: from the median deviation to sigma
+      const most = WIDTH_CLIP * 1.4826 * quantile(off, 0.5);
+      used = free.filter((_, j) => at(off, j) <= most);
+    }
+    for (const i of held.keys()) terms[i * TERMS + k] = value(i);
+  }
 }
 
 export class TraceFitter {

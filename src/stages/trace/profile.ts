@@ -25,6 +25,20 @@ const CORE_TERMS_ALONG = 3;
 const WING_FROM = 5;
 const WING_TERMS = { across: 2, along: 2 };
 const BACKGROUND_TERMS = { across: 8, along: 5 };
+/**
+ * While flux and place of the fibres are not well known. Scattered light, wings and the skirts of a profile look alike but at the gaps
+ * between blocks of fibres, where fluxes are worst at first: many terms would take all that does not fit for wings, and keep them.
+ */
+const COARSE = {
+  core: { across: 8, along: 3 },
+  wing: { across: 1, along: 1 },
+  background: { across: 3, along: 3 },
+} as const;
+const FINE = {
+  core: { across: Number.POSITIVE_INFINITY, along: CORE_TERMS_ALONG },
+  wing: WING_TERMS,
+  background: BACKGROUND_TERMS,
+} as const;
 /** Share of the best-known function's weight that keeps the others from growing without reason. */
 const PENALTY = 1e-10;
 /** Columns that are used about the middle of each eighth of a chip: enough light, and so near that the profile is one there. */
@@ -69,6 +83,8 @@ export function profileKindOf(parameter: unknown): ProfileKind {
 export interface ProfileOptions {
   /** Which functions: free ones, or a Gauss-Hermite series; default empirical. */
   readonly kind?: ProfileKind;
+  /** Few terms in fibre and x, for traces and fluxes that are not well known yet; default false. */
+  readonly coarse?: boolean;
   readonly threads?: number;
 }
 
@@ -135,6 +151,7 @@ class Fit {
     private readonly input: ProfileInput,
     private readonly basis: Basis,
     private readonly threads: number,
+    private readonly coarse: boolean,
   ) {
     const { rows, cols, fibres } = input;
     this.rowsOfBlocks = Math.ceil(fibres / BLOCK_FIBRES);
@@ -144,7 +161,8 @@ class Fit {
     }
     const [first = 0, last = 0] = [this.lit[0], this.lit.at(-1)];
     // A few fibres cannot tell more than a mean.
-    const most = Math.max(Math.floor((last - first + 1) / (2 * BLOCK_FIBRES)), 1);
+    const told = Math.max(Math.floor((last - first + 1) / (2 * BLOCK_FIBRES)), 1);
+    const most = coarse ? Math.min(told, COARSE.core.across) : told;
     const inner = smoothFunctions(last - first, FIBRE_STEP).slice(0, most);
     this.fibreTerms = inner.map((values) =>
       Float64Array.from({ length: fibres }, (_, f) => values[Math.min(Math.max(f, first), last) - first] as number),
@@ -232,9 +250,9 @@ class Fit {
 
   /** How many terms across fibres and along x a function has. */
   private limitsOf(k: number): { across: number; along: number } {
-    if (k === this.basis.count) return BACKGROUND_TERMS;
-    if (Math.abs(this.basis.middle[k] as number) > WING_FROM) return WING_TERMS;
-    return { across: Number.POSITIVE_INFINITY, along: CORE_TERMS_ALONG };
+    const { core, wing, background } = this.coarse ? COARSE : FINE;
+    if (k === this.basis.count) return background;
+    return Math.abs(this.basis.middle[k] as number) > WING_FROM ? wing : core;
   }
 
   /** The equations of a block of fibres, from its moments at all nodes. */
@@ -402,7 +420,7 @@ class Tabulator {
 export async function measureProfile(input: ProfileInput, options: ProfileOptions = {}): Promise<MeasuredProfile> {
   const { fibres } = input;
   const basis = basisOf(options.kind ?? 'empirical');
-  const fit = new Fit(input, basis, options.threads ?? 1);
+  const fit = new Fit(input, basis, options.threads ?? 1, options.coarse === true);
   await fit.solve();
   const places = fibres * PROFILE_NODES;
   const cumulative = new Float32Array(places * PROFILE_SAMPLES);
