@@ -178,7 +178,7 @@ HWY_INLINE VF Cumulative(const Table& table, VF part, VF z, int32_t base) {
   const VF sample = hn::Min(hn::Floor(z), hn::Set(d, kMiddle - 1)), f = hn::Sub(z, sample);
   VF a0, a1, b0, b1;
   if constexpr (kNear) {
-    const auto index = hn::ConvertTo(di, hn::Add(sample, hn::Set(d, kMiddle - static_cast<float>(base))));
+    const auto index = hn::Sub(hn::ConvertTo(di, sample), hn::Set(di, base - static_cast<int32_t>(kMiddle)));
     const auto here = hn::IndicesFromVec(d, index);
     const float *low = table.low + base, *more = table.more + base;
     a0 = hn::TableLookupLanes(hn::LoadU(d, low), here);
@@ -219,9 +219,9 @@ HWY_INLINE void FillProfile(const Table& table, VF part, const Place& p, const S
     const VF most = hn::Set(d, static_cast<float>(kSamples - 1 - kLanes));
     hn::Store(hn::ConvertTo(DI(), hn::Min(hn::Max(low, hn::Zero(d)), most)), DI(), base + e);
   }
-  VF below = end;
-  for (int64_t e = 0; e <= s.rows; e++) {
-    const VF z = hn::Mul(hn::Sub(hn::Set(d, bottom + static_cast<float>(e)), p.centre), p.scale);
+  VF below = end, edge = hn::Set(d, bottom);
+  for (int64_t e = 0; e <= s.rows; e++, edge = hn::Add(edge, hn::Set(d, 1.0f))) {
+    const VF z = hn::Mul(hn::Sub(edge, p.centre), p.scale);
     const VF above = Cumulative<kNear>(table, part, hn::Min(hn::Max(z, start), end), kNear ? base[e] : 0);
     if (e > 0) {
       const VF light = hn::Sub(above, below);
