@@ -67,6 +67,9 @@ describe('rampline trace build', () => {
     const many = { ...FLAT, rows: MANY };
     files = {
       dark: await made('dark', { ...FLAT, exposure: 1, brightness: 0 }),
+      arc: await made('arc', { ...FLAT, type: 'thar' }, { ...FLAT, exposure: 8 }),
+      comb: await made('comb', { ...FLAT, type: 'fpi' }, { ...FLAT, exposure: 9 }),
+      stars: await made('stars', { ...FLAT, type: 'object' }, { ...FLAT, exposure: 10 }),
       full: await made('full', { ...FLAT, exposure: 2 }, undefined, saturated),
       chip: await made('chip', { ...many, chip: 'c' }, { ...many, exposure: 3 }),
       telescope: await made('telescope', { ...many, tele: 'lco' }, { ...many, exposure: 4 }),
@@ -83,6 +86,27 @@ describe('rampline trace build', () => {
 
   it.each([
     ['no lamp', 'dark', 'algorithm', 20, /no lamp: expected the light of \d+ fibres/],
+    [
+      'an arc lamp',
+      'arc',
+      'input',
+      21,
+      /expected the continuum of a flat, received light in \d % of the columns: lines/,
+    ],
+    [
+      'a comb of lines',
+      'comb',
+      'input',
+      21,
+      /expected the continuum of a flat, received light in \d\d % of the columns/,
+    ],
+    [
+      'stars',
+      'stars',
+      'input',
+      21,
+      /expected fibres that all see the same, as of a flat; .* is 0\.[0-2]\d of the upper one/,
+    ],
     ['a saturated lamp', 'full', 'algorithm', 20, /saturated lamp: expected at most 12 rows .*, received \d+ of 256/],
     ['another chip under this name', 'chip', 'input', 21, /swapped detector: expected the fibres of apo b .* apo c do/],
     ['another telescope', 'telescope', 'input', 21, /swapped detector: expected the fibres of apo b .* lco . do/],

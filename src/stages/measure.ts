@@ -255,6 +255,25 @@ export async function columnProfile(
   return mean;
 }
 
+/** A hot pixel is in one of the means of every fourth row, a fibre in all. */
+const COMBS_OF_ROWS = 4;
+
+/** The second smallest of four; NaN if one is. */
+function secondSmallest(a: number, b: number, c: number, d: number): number {
+  return Math.min(Math.max(Math.min(a, b), Math.min(c, d)), Math.max(a, b), Math.max(c, d));
+}
+
+/** Level of each column of a region of four rows or more: the second smallest of four means, each of every fourth row. */
+export async function cleanColumns(data: Float32Array, width: number, region: Region): Promise<Float64Array> {
+  const parts: Float64Array[] = [];
+  for (let i = 0; i < COMBS_OF_ROWS; i++) {
+    const part = { ...region, row: region.row + i, rows: region.rows - i };
+    parts.push(await columnProfile(data, width, part, undefined, COMBS_OF_ROWS));
+  }
+  const [a, b, c, d] = parts as [Float64Array, Float64Array, Float64Array, Float64Array];
+  return a.map((value, x) => secondSmallest(value, b[x] as number, c[x] as number, d[x] as number));
+}
+
 /**
  * Means of pieces of rows, `cols` columns each, over the whole width: [row][piece]. NaN where nothing counts.
  * @param cols must divide the width

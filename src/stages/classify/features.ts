@@ -2,7 +2,7 @@
  * What is measured on an image to tell what light is in it. All numbers come from windows of 32 rows spread over the chip,
  * so a strip of few rows is measured as a whole chip is; kernels average pixels, and here their tables are put together.
  */
-import { BAD_BITS, columnProfile, levelOf, quantile, type Region, rowPieces, scatter } from '../measure.js';
+import { BAD_BITS, cleanColumns, levelOf, quantile, type Region, rowPieces, scatter } from '../measure.js';
 
 /** Almost five fibres, 6.6 px apart. */
 const WINDOW_ROWS = 32;
@@ -12,11 +12,6 @@ const WINDOWS = 6;
 const PIECES = 64;
 /** Over a whole row the trace of a fibre would leave the row: it moves by up to 9 rows, in an eighth of it by 1. */
 const GROUPS = 8;
-/**
- * A spectrum is the second smallest of four, each the mean of every fourth row of a window: a hot pixel is in one of them,
- * a fibre in all.
- */
-const COMBS_OF_ROWS = 4;
 /** Columns with a level of their own, so that a slope is no line. */
 const SEGMENTS = 8;
 /** Part of the columns that shows how bright lines are: ten, three lines. */
@@ -106,11 +101,6 @@ export function windowsOf(rows: number, cols: number, border: number): Region[] 
 const median = (values: ArrayLike<number>) => quantile(values, 0.5);
 const ratio = (part: number, whole: number) => (whole > 0 ? Math.min(1, Math.max(0, part / whole)) : 0);
 
-/** The second smallest of four; NaN if one is. */
-function secondSmallest(a: number, b: number, c: number, d: number): number {
-  return Math.min(Math.max(Math.min(a, b), Math.min(c, d)), Math.max(a, b), Math.max(c, d));
-}
-
 /**
  * Noise of the levels of rows: the readout moves whole rows, by more than a pixel's noise allows. Fourth differences hardly see
  * fibres: of a wave of 6.6 rows they leave 8 % of what they leave of noise.
@@ -164,13 +154,7 @@ async function measureRows({ data, cols, scale }: ChipImage, window: Region): Pr
 
 /** The spectrum of a window [DN/read]. */
 async function spectrumOf({ data, cols, scale }: ChipImage, window: Region): Promise<Float64Array> {
-  const parts: Float64Array[] = [];
-  for (let i = 0; i < COMBS_OF_ROWS; i++) {
-    const region = { ...window, row: window.row + i, rows: window.rows - i };
-    parts.push(await columnProfile(data, cols, region, undefined, COMBS_OF_ROWS));
-  }
-  const [a, b, c, d] = parts as [Float64Array, Float64Array, Float64Array, Float64Array];
-  return a.map((value, x) => scale * secondSmallest(value, b[x] as number, c[x] as number, d[x] as number));
+  return (await cleanColumns(data, cols, window)).map((value) => scale * value);
 }
 
 interface ColumnNumbers {

@@ -43,7 +43,6 @@ export const stage: Stage = {
       least: 1,
       none: 'no dome or quartz flat of the night is reduced: nothing says where the fibres lie',
     },
-    { role: 'gate', from: ['classify'], gate: true },
   ],
   fibreMap: true,
   kernels: [

@@ -8,6 +8,7 @@ import { quantile } from '../measure.js';
 import { readRates } from '../rates_image.js';
 import type { StageBody, StageContext, StageResult } from '../stage.js';
 import { countStates, encodeTraces, type FibreFindings, readTraces, type TraceProduct } from '../trace_product.js';
+import { refuseLines, refuseUneven } from './continuum.js';
 import { FIGURE, FIGURES, type FitStep, smoothWidths, startSeries, TraceFitter } from './fit.js';
 import { followFibres } from './follow.js';
 import { findFibres, type Identification } from './identify.js';
@@ -153,6 +154,8 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
 
   const flat = await timed('read', () => readRates(input.file, threads));
   const { rows, cols } = flat;
+  const where = { file: path, hdu: input.file.hdu('SCI').index };
+  await timed('find', () => refuseLines(flat, where));
   const detector = { tele, chip };
   const expected = spectrograph.positions(detector);
   const earlier = inputs.find(({ role }) => role === 'prior');
@@ -173,6 +176,7 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
       prior: before && Float64Array.from({ length: fibres }, (_, i) => at(before.centre, i * cols + column)),
     }),
   );
+  refuseUneven(found, where);
   const measured = found.fibres.map((fibre) => fibre.measured && fibre.state !== 'off-chip');
   const followed = await timed('follow', () =>
     followFibres(

@@ -46,10 +46,7 @@ export const stage: Stage = {
   schema: TRACE_SCHEMA,
   scope: 'chip',
   takes: isTraceFlat,
-  inputs: [
-    { role: 'image', from: ['calibrate'] },
-    { role: 'gate', from: ['classify'], gate: true },
-  ],
+  inputs: [{ role: 'image', from: ['calibrate'] }],
   kernels: [
     'weigh-pixels',
     'trace-find',
