@@ -145,7 +145,9 @@ describe('the stage', () => {
       (table.column('NAME').values as string[]).map((name, i) => [name, (table.column('WHY').values as string[])[i]]),
     );
     expect(rows[basename(quartz)]).toBe('traces: the nearest of 2 flats: quartzflat 14, 1 exposure before');
-    expect(rows[basename(dome)]).toBe('throughput: the nearest dome flat, 3 exposures before');
+    expect(rows[basename(dome)]).toBe(
+      'zero of the drift: the first flat; throughput: the nearest dome flat, 3 exposures before',
+    );
     expect(saneSpectra(file)).toEqual([]);
     file.close();
   });

@@ -337,6 +337,32 @@ export function readThroughputs(file: FitsFile): { readonly throughput: number; 
   return { throughput: middle('THROUGHPUT'), rms: middle('RMS') };
 }
 
+/** STATE of each fibre, from the table FIBRES. */
+function statesOf(file: FitsFile, table: ReturnType<FitsFile['readTable']>, fibres: number): FibreState[] {
+  const where = { file: file.path, hdu: file.hdu('FIBRES').index };
+  if (table.rows !== fibres) {
+    throw new InputError(`expected ${fibres} rows in FIBRES, received ${table.rows}`, where);
+  }
+  return Array.from(table.column('STATE').values as ArrayLike<unknown>, (word): FibreState => {
+    const state = FIBRE_STATES.find((one) => one === word);
+    if (state !== undefined) return state;
+    throw new InputError(`expected one of ${FIBRE_STATES.join(', ')} in STATE, received '${word}'`, where);
+  });
+}
+
+/**
+ * Where a trace product has the fibres, and what became of them: what is needed to compare it with another.
+ * @throws InputError with the HDU, what was expected and what was received
+ */
+export async function readCentres(file: FitsFile): Promise<Pick<Traces, 'fibres' | 'cols' | 'centre' | 'states'>> {
+  const { rows } = readTraceFacts(file);
+  const fibres = sizeOf(file, 'FIBRES', MOST_FIBRES);
+  const cols = sizeOf(file, 'COLS', MOST_PIXELS);
+  const centre = await imageOf(file, 'CENTRE', [fibres, cols], Float32Array);
+  await expectWithin(file, 'CENTRE', centre, -BEYOND, rows + BEYOND);
+  return { fibres, cols, centre, states: statesOf(file, file.readTable('FIBRES', ['STATE']), fibres) };
+}
+
 /**
  * Reads a trace product. Centres, widths, fluxes, covariances and profiles are finite and within what makes sense; throughputs may be
  * NaN, which means that they are not known.
@@ -378,20 +404,7 @@ export async function readTraces(file: FitsFile): Promise<TraceProduct> {
   const values = await imageOf(file, 'BACKGROUND', [gridRows, gridCols], Float32Array);
   await expectWithin(file, 'BACKGROUND', values, -MOST_FLUX, MOST_FLUX);
   const table = file.readTable('FIBRES');
-  if (table.rows !== fibres) {
-    throw new InputError(`expected ${fibres} rows in FIBRES, received ${table.rows}`, {
-      file: file.path,
-      hdu: file.hdu('FIBRES').index,
-    });
-  }
-  const states = Array.from(table.column('STATE').values as ArrayLike<unknown>, (word): FibreState => {
-    const state = FIBRE_STATES.find((one) => one === word);
-    if (state !== undefined) return state;
-    throw new InputError(`expected one of ${FIBRE_STATES.join(', ')} in STATE, received '${word}'`, {
-      file: file.path,
-      hdu: file.hdu('FIBRES').index,
-    });
-  });
+  const states = statesOf(file, table, fibres);
   const floats = (name: string) => numbers(table, file, name, Float32Array);
   const integers = (name: string) => numbers(table, file, name, Int32Array);
   return {

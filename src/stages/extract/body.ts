@@ -18,7 +18,9 @@ import { countBits, median, rowProfile } from '../measure.js';
 import { type RatesImage, readRates, weightsOf } from '../rates_image.js';
 import { encodeSpectra, type ModelTerm, type SpectraFibre } from '../spectra_product.js';
 import type { StageBody, StageContext } from '../stage.js';
+import type { TraceFacts } from '../trace_product.js';
 import { chooseTraces, type Throughput } from './choose.js';
+import { type Drift, driftOf } from './drift.js';
 import { extractWith } from './methods.js';
 import { tweakTraces } from './tweak.js';
 
@@ -264,7 +266,8 @@ export const extract: StageBody = async (context: StageContext) => {
     },
     { name: 'PHOTVAR', value: photons, error: Number.NaN, unit, text: 'variance by photons of a rate of 1' },
   ];
-  const { throughput } = choice;
+  const { throughput, zero } = choice;
+  const drift = driftOf(tweak, zero.apart);
   const product = encodeSpectra(
     {
       facts: { tele, mjd, chip, exposure: number, kind: exposure.kind, method, unit, flat: flat.exposure, rows },
@@ -296,6 +299,14 @@ export const extract: StageBody = async (context: StageContext) => {
         tweak.terms.find(({ i, j }) => i === 0 && j === 0)?.value ?? 0,
         '[pix] mean shift of the traces',
       ),
+      ...(drift === undefined
+        ? []
+        : ([
+            ['DRIFTREF', zero.facts.exposure, 'flat that DRIFT is against, one for all'],
+            ['DRIFTKND', zero.facts.kind, 'its kind'],
+            ...numberCard('DRIFT', drift.shift.value, '[pix] mean shift against it'),
+            ...numberCard('DRIFTERR', drift.shift.error, '[pix] its error'),
+          ] satisfies CardInput[])),
       ['BACKGRND', background !== undefined, 'scattered light was subtracted'],
       ['REACH', reach, '[pix] rows on each side of a trace that were used'],
       ['REJECT', reject, '[sigma] limit for pixels above the model; 0: none'],
@@ -320,27 +331,29 @@ export const extract: StageBody = async (context: StageContext) => {
       ...(Number.isFinite(dof) && { chi2: Number(dof.toFixed(3)) }),
       outliers,
       missing,
-      ...driftOf(tweak),
+      ...overTheNight(drift, zero.facts, tweak),
     },
     warnings,
     timings,
   };
 };
 
-/** What the page of a night plots of a tweak, against the flat of the traces: each number with its error. */
-function driftOf({ state, terms, width, widthError }: Tweak): Record<string, number> {
-  if (state !== 'ok') return {};
-  const drift: Record<string, number> = {};
-  const add = (name: string, value: number, error: number): void => {
-    drift[name] = Number(value.toFixed(5));
-    drift[`${name} error`] = Number(error.toFixed(5));
+/** What the page of a night plots of a tweak: each number with its error, and in its name the flat that it is against. */
+function overTheNight(
+  drift: Drift | undefined,
+  zero: TraceFacts,
+  { state, width, widthError }: Tweak,
+): Record<string, number> {
+  const told: Record<string, number> = {};
+  const add = (name: string, { value, error }: { readonly value: number; readonly error: number }): void => {
+    told[name] = Number(value.toFixed(5));
+    told[`${name} error`] = Number(error.toFixed(5));
   };
-  for (const { i, j, value, error } of terms) {
-    const name = i + j > 1 ? '' : i === 1 ? 'tilt' : j === 1 ? 'scale' : 'shift';
-    if (name !== '') add(`trace ${name} [px]`, value, error);
+  for (const term of ['shift', 'scale', 'tilt'] as const) {
+    if (drift !== undefined) add(`trace ${term} against ${zero.kind} ${zero.exposure} [px]`, drift[term]);
   }
-  add('profile width', width, widthError);
-  return drift;
+  if (state === 'ok') add('profile width against the flat used', { value: width, error: widthError });
+  return told;
 }
 
 const NOT_ASKED: Tweak = {

@@ -3,7 +3,8 @@ import { basename } from 'node:path';
 import { InputError } from '../../core/errors.js';
 import type { FitsFile } from '../../fits/index.js';
 import type { InputChoice, StageInputFile } from '../stage.js';
-import { readTraceFacts, readTraces, type TraceFacts, type TraceProduct } from '../trace_product.js';
+import { readCentres, readTraceFacts, readTraces, type TraceFacts, type TraceProduct } from '../trace_product.js';
+import { type Drift, type FlatTraces, flatsApart } from './drift.js';
 
 /** What is extracted. */
 export interface Wanted {
@@ -28,6 +29,8 @@ export interface Choice {
   /** Why this flat. */
   readonly why: string;
   readonly throughput: Throughput;
+  /** The flat that drifts of all exposures are told against, and where the chosen one lies against it. */
+  readonly zero: { readonly facts: TraceFacts; readonly apart: Drift | undefined };
   /** Of each file that was looked at. */
   readonly inputs: readonly InputChoice[];
   readonly warnings: readonly string[];
@@ -136,8 +139,10 @@ export async function chooseTraces(files: readonly StageInputFile[], wanted: Wan
   const away = distance(chosen, wanted);
   const why = `the nearest of ${files.length} flat${files.length === 1 ? '' : 's'}: ${facts.kind} ${facts.exposure}, ${away}`;
   const { throughput, of } = nearestThroughput(candidates, refused, product.traces.fibres);
+  const zero = await zeroOf(good, refused, chosen, product.traces);
   const inputs = files.map(({ path }): InputChoice => {
     const roles: string[] = [];
+    if (path === zero.path) roles.push('zero of the drift: the first flat');
     if (path === chosen.path) roles.push(`traces: ${why}`);
     if (path === of?.path) roles.push(`throughput: the nearest dome flat, ${distance(of, wanted)}`);
     if (roles.length > 0) return { path, used: true, why: roles.join('; ') };
@@ -157,7 +162,29 @@ export async function chooseTraces(files: readonly StageInputFile[], wanted: Wan
   if (throughput.exposure === undefined)
     warnings.push('no dome flat: the relative throughput of the fibres is not known');
   for (const [path, reason] of refused) warnings.push(`traces not used: ${basename(path)}: ${reason}`);
-  return { product, why, throughput, inputs, warnings };
+  const apart = flatsApart(product.traces, zero.traces, wanted.rows);
+  return { product, why, throughput, zero: { facts: zero.facts, apart }, inputs, warnings };
+}
+
+/** The first good flat, which is the same for all exposures that have these flats. */
+async function zeroOf(
+  good: readonly Candidate[],
+  refused: Map<string, string>,
+  chosen: Candidate,
+  traces: FlatTraces,
+): Promise<Pick<Candidate, 'path' | 'facts'> & { readonly traces: FlatTraces }> {
+  const inOrder = good.toSorted(({ facts: a }, { facts: b }) => a.mjd - b.mjd || a.exposure - b.exposure);
+  for (const { path, facts, file } of inOrder) {
+    if (path === chosen.path) break;
+    if (refused.has(path)) continue;
+    try {
+      return { path, facts, traces: await readCentres(file) };
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      refused.set(path, error.message);
+    }
+  }
+  return { path: chosen.path, facts: chosen.facts, traces };
 }
 
 /** Throughputs of the nearest dome flat that has them; NaN where there is none. */

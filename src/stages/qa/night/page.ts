@@ -27,6 +27,8 @@ const OPEN_ROWS = 150;
 const LISTED = 24;
 /** Steps of a stage that are shown; the rest is one line. */
 const STEPS = 12;
+/** Characters of an axis' label that fit beside a small plot. */
+const LONGEST_LABEL = 24;
 /** A series spans more than this many times its smallest value: its axis is logarithmic. */
 const LOG_SPAN = 50;
 
@@ -266,7 +268,11 @@ function seriesSection({ series, chips, exposures, commands }: NightReport): str
     const values = one.points.map(({ value }) => value);
     return { one, low: values.reduce((a, b) => Math.min(a, b)), high: values.reduce((a, b) => Math.max(a, b)) };
   });
-  const named = ({ name, unit }: NightSeries) => (unit === '' ? name : `${name} [${unit}]`);
+  // A long name would leave the picture; it is below.
+  const named = ({ name, unit }: NightSeries) => {
+    const whole = unit === '' ? name : `${name} [${unit}]`;
+    return whole.length <= LONGEST_LABEL ? whole : unit === '' ? 'value' : `[${unit}]`;
+  };
   const constant = ranges.filter(({ low, high }) => low === high);
   const plots = ranges
     .filter(({ low, high }) => low < high)

@@ -179,12 +179,11 @@ function tableHdu(parts: readonly ChipPart[]): HduInput {
 }
 
 /** Numbers that are told over the night: the median of the chips. */
-const OVER_THE_NIGHT = ['chi2.median', 'pull.scatter', 'sn.median', 'tweak.shift'] as const;
+const OVER_THE_NIGHT = ['chi2.median', 'pull.scatter', 'sn.median'] as const;
 const NIGHT_NAMES: Readonly<Record<(typeof OVER_THE_NIGHT)[number], string>> = {
   'chi2.median': 'chi2 of fibres',
   'pull.scatter': 'scatter of pulls',
   'sn.median': 'S/N of a fibre',
-  'tweak.shift': 'shift against the flat [px]',
 };
 
 function summaryOf(grade: Grade, parts: readonly ChipPart[]): StageResult['summary'] {
