@@ -156,15 +156,18 @@ describe('rampline extract', () => {
   function extract(image: string, trace = traces, ...more: string[]) {
     const words = ['--json', '--log-level', 'error', 'extract', image, '--trace', trace, '-o', output];
     const { code, stdout } = rampline(words.concat(more));
-    return { code, reply: JSON.parse(stdout) };
+    const { outcomes } = JSON.parse(stdout);
+    expect(outcomes).toHaveLength(1);
+    return { code, outcome: outcomes[0] };
   }
   /** The verdict on a failure, after which nothing is there. */
   function refused(image: string, trace = traces): Verdict {
     rmSync(output, { recursive: true, force: true });
-    const { code, reply } = extract(image, trace);
+    const { code, outcome } = extract(image, trace);
     expect(left(output)).toEqual([]);
-    expect(reply.exitCode).toBe(code);
-    return reply;
+    expect(outcome.status).toBe('failed');
+    expect(outcome.failure.exitCode).toBe(code);
+    return outcome.failure;
   }
 
   it.each<[string, Partial<MockSpectraOptions>]>([
@@ -189,9 +192,9 @@ describe('rampline extract', () => {
 
   it('traces of another night: taken with a warning', () => {
     const other = writeTraces(at('in'), { tele: 'apo', mjd: MJD - 1, chip: 'b', exposure: 12 }, 'domeflat', flat);
-    const { code, reply } = extract(object, other, '--force');
+    const { code, outcome } = extract(object, other, '--force');
     expect(code).toBe(0);
-    expect(reply.products[0].warnings).toContain(`the traces are of the night ${MJD - 1}, not of ${MJD}`);
+    expect(outcome.warnings).toContain(`the traces are of the night ${MJD - 1}, not of ${MJD}`);
   });
 
   it('traces of another layout: refused, and both are named', () => {
@@ -216,9 +219,9 @@ describe('rampline extract', () => {
   });
 
   it('rows without a value: their fibres have none, and a warning says how many', async () => {
-    const { code, reply } = extract(await made('gap', OBJECT, undefined, holes), traces, '--force');
+    const { code, outcome } = extract(await made('gap', OBJECT, undefined, holes), traces, '--force');
     expect(code).toBe(0);
-    expect(reply.products[0].warnings.join()).toMatch(/\d+ % of the columns of whole fibres have no value/);
+    expect(outcome.warnings.join()).toMatch(/\d+ % of the columns of whole fibres have no value/);
   });
 
   it('no usable pixel at all: an error, not an empty product', async () => {
@@ -228,8 +231,8 @@ describe('rampline extract', () => {
   });
 
   it('no light: extracted where the flat has the traces, and the product says that nothing was measured', async () => {
-    const { code, reply } = extract(await made('black', { ...OBJECT, brightness: 0 }), traces, '--force');
+    const { code, outcome } = extract(await made('black', { ...OBJECT, brightness: 0 }), traces, '--force');
     expect(code).toBe(0);
-    expect(reply.products[0].summary.tweak).toBe('faint');
+    expect(outcome.summary.tweak).toBe('faint');
   });
 });

@@ -1,6 +1,6 @@
 // The extract stage from files to its product: numbers against the mock's truth, bits, choice of traces, and other readers.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -284,11 +284,32 @@ describe('rampline extract', () => {
     const ended = rampline(['extract', image, '--trace', dome, '--no-tweak', '--json', '-o', at('cli')]);
     expect(ended.stderr).toBe('');
     expect(ended.code).toBe(0);
-    const { products } = JSON.parse(ended.stdout);
-    expect(products).toHaveLength(1);
-    expect(products[0]).toMatchObject({ status: 'done', summary: { method: 'joint', flat: 12, tweak: 'off' } });
+    const { outcomes } = JSON.parse(ended.stdout);
+    expect(outcomes).toHaveLength(1);
+    expect(outcomes[0]).toMatchObject({ status: 'done', summary: { method: 'joint', flat: 12, tweak: 'off' } });
     const again = rampline(['extract', image, '--trace', dome, '--no-tweak', '-o', at('cli')]);
-    expect(again.stdout).toMatch(/1d-apo-60857-a-0015\.fits +skipped/);
+    expect(again.stdout).toMatch(/2dcal-apo-60857-a-0015\.fits +skipped .*1d-apo-60857-a-0015\.fits/);
+  });
+
+  it('goes on behind an image that fails, and ends with the code of the worst', () => {
+    const cut = at('in/cut.fits');
+    writeFileSync(cut, readFileSync(image).subarray(0, 5 * 2880));
+    const images = [cut, at('in/nowhere.fits'), image];
+    const ended = rampline(['extract', ...images, '--trace', dome, '--no-tweak', '--json', '-o', at('several')]);
+    expect(ended.code).toBe(21);
+    const { outcomes } = JSON.parse(ended.stdout);
+    expect(outcomes.map(({ file, status }: { file: string; status: string }) => [file, status])).toEqual([
+      [cut, 'failed'],
+      [images[1], 'failed'],
+      [image, 'done'],
+    ]);
+    expect(outcomes[0].failure).toMatchObject({ error: 'input', exitCode: 21, file: cut });
+    expect(outcomes[1].failure.message).toContain('no such file');
+    expect(existsSync(outcomes[2].product)).toBe(true);
+    expect(ended.stderr.split('\n').filter((line) => line.includes('"failed"'))).toHaveLength(2);
+    const text = rampline(['extract', ...images, '--trace', dome, '--no-tweak', '-o', at('several')]);
+    expect(text.stdout).toMatch(/nowhere\.fits +failed .*input: .*no such file/);
+    expect(text.stdout).toMatch(/0015\.fits +skipped/);
   });
 
   it('refuses traces of another telescope, naming both, and a method that there is not', () => {

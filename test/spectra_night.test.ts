@@ -13,7 +13,7 @@ const base = mkdtempSync(join(tmpdir(), 'rampline-spectra-night-'));
 afterAll(() => rmSync(base, { recursive: true, force: true }));
 const at = (name: string) => join(base, name);
 /** 10 is a dome flat, 11 one without its lamp, 12 a quartz flat, 17 an object. */
-const ROWS = 64;
+const ROWS = 72;
 const CHIPS = ['a', 'b', 'c'];
 
 interface Reply {
@@ -66,7 +66,7 @@ describe('a night', () => {
     }
   });
 
-  it('traces no flat without light, though in so few rows its verdict is but suspect', () => {
+  it('traces no flat without light, asking nothing but the chip itself', () => {
     const traces = outcomesOf(first, 'trace');
     expect(traces.done).toEqual(idsOf(['0010', '0012']));
     expect(traces.dropped).toEqual(idsOf(['0011']));
@@ -88,6 +88,16 @@ describe('a night', () => {
     expect(JSON.parse(checked.stdout).findings.filter(({ what }: { what: string }) => what !== 'dropped')).toEqual([]);
     const told = rampline(['report', at('out'), ...night, '--json']);
     expect(told.code).toBe(0);
+  });
+
+  it('of one chip asks nothing of the others, and has the same bytes', () => {
+    const words = ['--chip', 'a', '--only', '10-a', '--only', '17-a'];
+    const plan: Plan = reply('plan', at('raw'), at('slice'), 'apo', '--chip', 'a');
+    expect(plan.jobs.map(({ identity }) => identity.chip).filter((chip) => chip !== 'a')).toEqual([]);
+    const slice: Reply = reply('run', at('raw'), at('slice'), 'apo', ...words);
+    expect(outcomesOf(slice, 'extract')).toEqual({ done: [`apo-${MJD}-a-0010`, `apo-${MJD}-a-0017`] });
+    const name = `1d-apo-${MJD}-a-0017.fits`;
+    expect(readFileSync(at(`slice/apo/${MJD}/${name}`)).equals(readFileSync(at(`out/apo/${MJD}/${name}`)))).toBe(true);
   });
 
   it('is not done twice, and again from the extraction where that is asked', () => {
@@ -145,7 +155,11 @@ describe('a night', () => {
         /^0 of 3 traces are left and 1 are needed: because trace-apo-60857-c-00\d\d was dropped: /,
       );
     }
-    expect(outcomesOf(hurt, 'qa').done).toEqual(['0010', '0011', '0012', '0017'].map((one) => `apo-${MJD}-${one}`));
+    // The verdict on all chips leaves out the flat without its lamp.
+    expect(outcomesOf(hurt, 'qa')).toEqual({
+      done: ['0010', '0012', '0017'].map((one) => `apo-${MJD}-${one}`),
+      dropped: [`apo-${MJD}-0011`],
+    });
     const { missing } = JSON.parse(readFileSync(at(`out/apo/${MJD}/qa-apo-${MJD}-0017.json`), 'utf8'));
     expect(missing.map(({ chip }: { chip: string }) => chip)).toEqual(['a', 'c']);
   });

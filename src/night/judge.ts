@@ -50,7 +50,7 @@ export function judgeNight(truth: NightTruth, plan: Plan, outcomes: readonly Out
       verdict,
       made: settled.length - lost.length,
       lost: lost.length,
-      reason: dropped[0] ?? known?.drop?.reason ?? (verdict === 'ok' ? '' : reason),
+      reason: (verdict === 'drop' ? reason : dropped[0]) ?? known?.drop?.reason ?? (verdict === 'ok' ? '' : reason),
     };
     const chips = new Set(lost.flatMap(({ job }) => job.identity.chip ?? []));
     return { tele, exposure, ...facts, fault, right: isRight(one, facts, jobs.length, chips) };

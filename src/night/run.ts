@@ -275,12 +275,13 @@ class Telling extends EventSink {
   }
 }
 
-/** Whether a dropped job is a failure of the night: not where a list or a verdict leaves it out, or another is to blame. */
-function isFailure(job: Job, { attempt, status, failure }: Outcome): boolean {
-  if (status === 'failed' || (status === 'dropped' && attempt > 0)) return true;
-  if (status !== 'dropped') return false;
-  // Never begun, and not an exposure's fault: there is no memory for it.
+/** Whether a job is a failure of the night: not where a list or a verdict leaves its exposure out, or another job is to blame. */
+function isFailure(job: Job, { attempt, status, failure }: Outcome, byVerdict: boolean): boolean {
+  if (status !== 'dropped') return status === 'failed';
+  // Not an exposure's fault: there is no memory for it.
   if (failure?.error === 'usage') return true;
+  if (byVerdict) return false;
+  if (attempt > 0) return true;
   if (job.state !== 'dropped' || job.behind === true) return false;
   const byList = ({ drop, frames }: Exposure) => [drop, ...frames.map((frame) => frame.drop)].some(isByList);
   return job.exposures.length === 0 || !job.exposures.every(byList);
@@ -291,9 +292,16 @@ const isByList = (drop: Exposure['drop']): boolean => drop !== undefined && drop
 /** The failures that decide the exit code. */
 export function failuresOf(plan: Plan, outcomes: readonly Outcome[]): Failure[] {
   const jobs = new Map(plan.jobs.map((job) => [job.id, job]));
+  const exposureOf = ({ identity: { tele, exposure } }: Job) => `${tele} ${exposure}`;
+  const refused = new Set(
+    outcomes.flatMap(({ job: id, verdict }) => {
+      const job = verdict?.verdict === 'drop' ? jobs.get(id) : undefined;
+      return job?.identity.exposure === undefined ? [] : [exposureOf(job)];
+    }),
+  );
   return outcomes.flatMap((outcome) => {
     const job = jobs.get(outcome.job);
-    return job !== undefined && isFailure(job, outcome) ? (outcome.failure ?? []) : [];
+    return job !== undefined && isFailure(job, outcome, refused.has(exposureOf(job))) ? (outcome.failure ?? []) : [];
   });
 }
 

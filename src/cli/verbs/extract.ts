@@ -1,7 +1,8 @@
 /** rampline extract IMAGE... --trace FILE -o DIR */
 import { type Command, Option } from 'commander';
-import { UsageError } from '../../core/errors.js';
+import { EXIT_CODES, UsageError } from '../../core/errors.js';
 import { EXTRACTION_METHODS, type ExtractionMethod } from '../../core/spectra.js';
+import type { Failure } from '../../night/failure.js';
 import { collectList, limitsOf, realNumber } from '../options.js';
 import type { Define, GlobalOptions, Session } from '../reply.js';
 import { printable, table } from '../table.js';
@@ -18,6 +19,16 @@ interface ExtractFlags {
   readonly verify: boolean;
 }
 
+/** What became of an image. */
+interface ExtractOutcome {
+  readonly file: string;
+  readonly status: 'done' | 'skipped' | 'failed' | 'cancelled';
+  readonly product?: string;
+  readonly summary?: Readonly<Record<string, number | string>> | undefined;
+  readonly warnings?: readonly string[] | undefined;
+  readonly failure?: Failure;
+}
+
 export function defineExtract(program: Command, define: Define): void {
   define(
     program,
@@ -29,7 +40,7 @@ export function defineExtract(program: Command, define: Define): void {
         'exposure with good ones serves; which and why is in the header and the table PROVENANCE of the product,\n' +
         '1d-TELE-MJD-CHIP-EXPOSURE.fits. Traces of another telescope or chip are refused, those of another night are taken with\n' +
         'a warning. The relative throughput of the fibres comes from the nearest dome flat among the traces.\n' +
-        'Products that are done are skipped. A night does all this by itself: `rampline run`.',
+        'One failing image does not stop the others; products that are done are skipped. A night does all this by itself: `rampline run`.',
       examples: [
         ['rampline extract 2dcal-apo-60857-b-0015.fits --trace trace-apo-60857-b-0012.fits -o out', 'one chip'],
         ['rampline extract out/2dcal-apo-60857-b-00*.fits --trace out/trace-apo-60857-b-0012.fits', 'of one chip, all'],
@@ -83,8 +94,13 @@ export function defineExtract(program: Command, define: Define): void {
       if (slit && given !== undefined)
         throw new UsageError(`--${given[0]} serves fibres, not a long slit: leave it out`);
       if (slit && options.trace.length !== 1) throw new UsageError('expected one --trace for a long slit');
-      const outcomes = [];
+      const { exitCodeOf, toFailure } = await import('../../night/failure.js');
+      const outcomes: ExtractOutcome[] = [];
       for (const image of images as readonly string[]) {
+        if (session.interrupt.signal.aborted) {
+          outcomes.push({ file: image, status: 'cancelled' });
+          continue;
+        }
         const common = {
           output: options.output ?? '.',
           force: options.force,
@@ -94,25 +110,37 @@ export function defineExtract(program: Command, define: Define): void {
           control: session.interrupt.control,
         };
         const files = [{ role: 'image', path: image }, ...options.trace.map((path) => ({ role: 'traces', path }))];
-        outcomes.push(
-          slit
+        try {
+          const { status, product, summary, warnings } = slit
             ? await reduceSlit({ ...common, instrument, image, traces: options.trace[0] })
-            : await runStage({ ...common, stage, files, fibers: options.fibers, parameters }),
-        );
+            : await runStage({ ...common, stage, files, fibers: options.fibers, parameters });
+          outcomes.push({ file: image, status, product, summary, warnings });
+          for (const text of warnings ?? []) session.log('warn', 'extract', { product, text });
+        } catch (error) {
+          const failure = toFailure(error);
+          // An option that is wrong is wrong for all images.
+          if (failure.error === 'usage') throw error;
+          const stopped = session.interrupt.signal.aborted && failure.error === 'retriable';
+          outcomes.push({ file: image, status: stopped ? 'cancelled' : 'failed', failure });
+          if (!stopped) session.log('error', 'failed', { file: image, error: failure.error, message: failure.message });
+        }
       }
-      for (const { product, warnings = [] } of outcomes) {
-        for (const text of warnings) session.log('warn', 'extract', { product, text });
-      }
+      const failures = outcomes.flatMap(({ failure, status }) =>
+        failure === undefined || status === 'cancelled' ? [] : [failure],
+      );
+      const stopped = outcomes.some(({ status }) => status === 'cancelled');
       const figure = (value: number | string | undefined) => printable(String(value ?? '-'));
-      const rows = outcomes.map(({ product, status, summary = {} }) => [
-        printable(product),
+      const rows = outcomes.map(({ file, product, status, summary = {}, failure }) => [
+        printable(file),
         status,
         ...['method', 'flat', 'tweak', 'chi2', 'outliers', 'missing'].map((name) => figure(summary[name])),
+        failure === undefined ? printable(product ?? '-') : printable(`${failure.error}: ${failure.message}`),
       ]);
-      const head = ['product', 'state', 'method', 'flat', 'tweak', 'chi2/dof', 'outliers', 'no value'];
+      const head = ['file', 'is', 'method', 'flat', 'tweak', 'chi2/dof', 'outliers', 'no value', 'product'];
       return {
-        json: { products: outcomes },
+        json: { output: options.output ?? '.', outcomes },
         text: table(head, rows, ['flat', 'chi2/dof', 'outliers', 'no value']),
+        exitCode: stopped ? (session.interrupt.exitCode() ?? EXIT_CODES.interrupted) : exitCodeOf(failures),
       };
     },
   );
