@@ -239,6 +239,59 @@ describe('what is not there', () => {
   });
 });
 
+describe('the decorrelated form', () => {
+  it('is there when it is asked for: R times the flux, with errors of its own, and no value where the flux has none', async (ctx) => {
+    const { product } = await run([image, dome], { parameters: { ...parameters, decorrelate: true } });
+    const { spectra } = await read(product);
+    const { flux, error, cols, fibres, decorrelated } = spectra;
+    if (decorrelated === undefined) throw new Error('there is none');
+    const { resolution } = decorrelated;
+    const at = (list: ArrayLike<number>, i: number) => list[i] as number;
+    const value = (list: ArrayLike<number>, fibre: number, x: number) =>
+      fibre < 0 || fibre >= fibres ? 0 : at(list, fibre * cols + x);
+    let [n, sum, squares, missing] = [0, 0, 0, 0];
+    for (let fibre = 0; fibre < 16; fibre++) {
+      for (let x = 3; x < cols; x += 5) {
+        const i = fibre * cols + x;
+        expect(Number.isNaN(at(decorrelated.flux, i))).toBe(Number.isNaN(at(flux, i)));
+        const planes = Array.from({ length: 9 }, (_, k) => at(resolution, (k * fibres + fibre) * cols + x));
+        const total = planes.reduce((all, r) => all + r, 0);
+        if (Number.isNaN(at(flux, i))) {
+          missing += 1;
+          expect(total).toBe(0);
+          continue;
+        }
+        expect(total).toBeCloseTo(1, 5);
+        // Where a neighbour has no value R has 0.
+        const times = (list: ArrayLike<number>) =>
+          planes.reduce((all, r, k) => (r === 0 ? all : all + r * value(list, fibre + k - 4, x)), 0);
+        const scale = at(decorrelated.error, i);
+        expect(Math.abs(at(decorrelated.flux, i) - times(flux)) / scale).toBeLessThan(1e-3);
+        // Less is known of the flux alone than of the flux with its neighbours' share.
+        expect(scale).toBeLessThan(at(error, i) * (1 + 1e-5));
+        if (fibre >= WHOLE || x < 8 || x > cols - 8) continue;
+        const pull = (at(decorrelated.flux, i) - times(mock.truth.flux)) / scale;
+        n += 1;
+        sum += pull;
+        squares += pull * pull;
+      }
+    }
+    expect(n).toBeGreaterThan(5000);
+    expect(missing).toBeGreaterThan(400);
+    // Four standard errors of 5000 pulls.
+    expect(Math.abs(sum / n)).toBeLessThan(0.057);
+    expect(Math.abs(Math.sqrt(squares / n) - 1)).toBeLessThan(0.04);
+    expect((await read((await run([image, dome])).product)).spectra.decorrelated).toBeUndefined();
+    if (!hasProgram('fitsverify')) ctx.skip('fitsverify is not installed');
+    expect(spawnSync('fitsverify', ['-q', product], { encoding: 'utf8' }).stdout).toMatch(/^verification OK/);
+  });
+
+  it('has no meaning for a method without covariances', async () => {
+    const wrong = run([image, dome], { parameters: { ...parameters, method: 'horne', decorrelate: true } });
+    await expect(wrong).rejects.toThrow('only the method joint knows the covariances that "decorrelate" needs');
+  });
+});
+
 describe('traces', () => {
   it('that show far fewer fibres do not serve, however near', async () => {
     const flat = await mockSpectra({ tele: TELE, chip: CHIP, type: 'quartzflat', rows: ROWS });

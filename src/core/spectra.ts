@@ -113,3 +113,21 @@ export interface Extracted {
   /** Light of all other fibres in this one's window, weighted as its own flux is, over its own flux's error-free value; not of 'boxcar'. */
   readonly crosstalk?: Float32Array | undefined;
 }
+
+/** Fibres on each side that the rows of a resolution matrix reach to: as far as the joint solution knows neighbours. */
+export const RESOLUTION_REACH = 4;
+/** 9 */
+export const RESOLUTION_PLANES = 2 * RESOLUTION_REACH + 1;
+
+/** Spectra whose errors do not depend on those of other fibres: R times the flux (Bolton and Schlegel 2010, PASP 122, 248). */
+export interface Decorrelated {
+  /** [fibre][x] [DN/read]; NaN: no value. */
+  readonly flux: Float32Array;
+  /** [fibre][x] standard deviation; NaN: no value. */
+  readonly error: Float32Array;
+  /**
+   * [RESOLUTION_PLANES][fibre][x] R within its band: plane k has what the fibre takes of the flux of fibre + k - RESOLUTION_REACH.
+   * The planes add up to 1; all are 0 where there is no value.
+   */
+  readonly resolution: Float32Array;
+}

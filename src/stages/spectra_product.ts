@@ -1,7 +1,15 @@
 /** The 1-D product: how extracted spectra, their traces and what is known of their fibres lie in a FITS file, and how they are read. */
 import { InputError } from '../core/errors.js';
 import { EXPOSURE_KINDS, type ExposureKind } from '../core/exposure.js';
-import { EXTRACTION_METHODS, type ExtractionMethod, FIBRE_STATES, type FibreState } from '../core/spectra.js';
+import {
+  type Decorrelated,
+  EXTRACTION_METHODS,
+  type ExtractionMethod,
+  FIBRE_STATES,
+  type FibreState,
+  RESOLUTION_PLANES,
+  RESOLUTION_REACH,
+} from '../core/spectra.js';
 import type { CardInput, FitsFile, FitsImage, FitsTable, HduInput } from '../fits/index.js';
 import { histogramOf } from './measure.js';
 import { RATE_UNITS, type RateUnit } from './rates_image.js';
@@ -71,6 +79,8 @@ export interface Spectra {
   readonly covariance?: Float32Array | undefined;
   readonly crosstalk?: Float32Array | undefined;
   readonly chi2?: Float32Array | undefined;
+  /** The same light with errors that do not depend on each other; only of 'joint', and only where it was asked for. */
+  readonly decorrelated?: Decorrelated | undefined;
   /** Centre [row] and width [units of the profile] of the traces as they were used, [2][fibre][x]. */
   readonly trace: Float32Array;
   readonly map: readonly SpectraFibre[];
@@ -107,7 +117,7 @@ export function encodeSpectra(
   { spectra, facts }: SpectraProduct,
   more: readonly CardInput[] = [],
 ): { readonly cards: CardInput[]; readonly hdus: HduInput[] } {
-  const { fibres, cols, map, model, covariance, crosstalk, chi2 } = spectra;
+  const { fibres, cols, map, model, covariance, crosstalk, chi2, decorrelated } = spectra;
   const shape = [fibres, cols];
   const unit = FITS_UNIT[facts.unit];
   const image = (name: string, data: FitsImage['data'], header: readonly CardInput[], planes = 1): HduInput => ({
@@ -159,6 +169,31 @@ export function encodeSpectra(
     ...optional(chi2, (data) =>
       image('CHI2', data, [...AXES, note("Of the pixels in the fibre's window, for each degree of freedom.")]),
     ),
+    ...(decorrelated === undefined
+      ? []
+      : [
+          image('DFLUX', decorrelated.flux, [
+            rate,
+            ...AXES,
+            note('FLUX in the decorrelated form, RESOLUTION times FLUX; NaN: no value.'),
+          ]),
+          image('DERR', decorrelated.error, [
+            rate,
+            ...AXES,
+            note('Standard deviation of DFLUX; no two values of a column depend on each other.'),
+          ]),
+          image(
+            'RESOLUTION',
+            decorrelated.resolution,
+            [
+              note(
+                `Plane k, from 1: what DFLUX of a fibre takes of FLUX of the fibre k - ${RESOLUTION_REACH + 1} further on.`,
+              ),
+              note('The planes add up to 1; all are 0 where DFLUX has no value.'),
+            ],
+            RESOLUTION_PLANES,
+          ),
+        ]),
     image(
       'TRACE',
       spectra.trace,
@@ -372,6 +407,12 @@ export async function readSpectra(file: FitsFile): Promise<SpectraProduct> {
   const covariance = await optional('COVAR', 2);
   const crosstalk = await optional('XTALK');
   const chi2 = await optional('CHI2');
+  const apart = await optional('DFLUX');
+  const decorrelated = apart && {
+    flux: apart,
+    error: await imageOf(file, 'DERR', shape, Float32Array),
+    resolution: await imageOf(file, 'RESOLUTION', [RESOLUTION_PLANES, ...shape], Float32Array),
+  };
   const lost = await missingOf(file, 'FLUX', flux, -MOST_RATE, MOST_RATE);
   const unsure = await missingOf(file, 'ERR', error, 0, MOST_RATE);
   if (lost !== unsure) {
@@ -379,6 +420,19 @@ export async function readSpectra(file: FitsFile): Promise<SpectraProduct> {
       file: file.path,
       hdu: file.hdu('ERR').index,
     });
+  }
+  if (decorrelated !== undefined) {
+    const without = await missingOf(file, 'DFLUX', decorrelated.flux, -MOST_RATE, MOST_RATE);
+    const blind = await missingOf(file, 'DERR', decorrelated.error, 0, MOST_RATE);
+    if (without !== blind) {
+      throw new InputError(
+        `expected an error for each value of DFLUX, received ${without} missing and ${blind} errors`,
+        {
+          file: file.path,
+          hdu: file.hdu('DERR').index,
+        },
+      );
+    }
   }
   if ((await missingOf(file, 'TRACE', trace, -MOST_PIXELS, 2 * MOST_PIXELS)) > 0) {
     throw new InputError('expected a finite centre and width in every column of TRACE', {
@@ -397,6 +451,7 @@ export async function readSpectra(file: FitsFile): Promise<SpectraProduct> {
       covariance,
       crosstalk,
       chi2,
+      decorrelated,
       trace,
       map: readFiberMap(file),
       model: readModel(file),

@@ -16,6 +16,7 @@ interface ExtractFlags {
   readonly instrument: string;
   readonly background: boolean;
   readonly tweak: boolean;
+  readonly decorrelate?: boolean;
   readonly verify: boolean;
 }
 
@@ -46,6 +47,10 @@ export function defineExtract(program: Command, define: Define): void {
         ['rampline extract out/2dcal-apo-60857-b-00*.fits --trace out/trace-apo-60857-b-0012.fits', 'of one chip, all'],
         ['rampline extract 2dcal.fits --trace trace.fits --method boxcar -o simple', 'the sum of five rows'],
         [
+          'rampline extract 2dcal.fits --trace trace.fits --decorrelate',
+          'DFLUX = RESOLUTION x FLUX too: errors that stand alone',
+        ],
+        [
           'rampline extract NS.fits --instrument nirspec --trace trace-keck-55315-spec-0101.fits -o out',
           'the object in a long slit, less the sky beside it, from a raw image',
         ],
@@ -71,24 +76,29 @@ export function defineExtract(program: Command, define: Define): void {
         .option('--fibers <file>', 'fibre maps: .fits, .csv, or .h5 of almanac')
         .option('--instrument <name>', 'of which the files are: apogee or nirspec', 'apogee')
         .option('--no-background', 'do not take off scattered light')
+        .option(
+          '--decorrelate',
+          'the decorrelated form besides: DFLUX, DERR, RESOLUTION (errors that do not depend on each other; joint alone)',
+        )
         .option('--no-tweak', 'take the traces as they are in the flat')
         .option('--no-verify', 'do not verify the checksums of the files'),
     async (images, options: GlobalOptions & ExtractFlags, session: Session) => {
       const { runStage } = await import('../../night/by_hand.js');
       const { stage } = await import('../../stages/extract/stage.js');
-      const { method, reach, reject, background, tweak } = options;
+      const { method, reach, reject, background, tweak, decorrelate } = options;
       const parameters = {
         background,
         tweak,
         ...(method !== undefined && { method }),
         ...(reach !== undefined && { reach }),
         ...(reject !== undefined && { reject }),
+        ...(decorrelate !== undefined && { decorrelate }),
       };
       const { instrumentNamed } = await import('../../night/instruments.js');
       const { reduceSlit } = await import('../../night/slit.js');
       const instrument = instrumentNamed(options.instrument);
       const slit = instrument.readout === 'image';
-      const given = Object.entries({ method, reach, reject, fibers: options.fibers }).find(
+      const given = Object.entries({ method, reach, reject, decorrelate, fibers: options.fibers }).find(
         ([, value]) => value !== undefined,
       );
       if (slit && given !== undefined)

@@ -21,7 +21,7 @@ import type { StageBody, StageContext } from '../stage.js';
 import type { TraceFacts } from '../trace_product.js';
 import { chooseTraces, type Throughput } from './choose.js';
 import { type Drift, driftOf } from './drift.js';
-import { extractWith } from './methods.js';
+import { decorrelate, extractWith } from './methods.js';
 import { tweakTraces } from './tweak.js';
 
 /** What the stage may be told. */
@@ -33,6 +33,8 @@ export interface ExtractParameters {
   readonly reject: number;
   readonly background: boolean;
   readonly tweak: boolean;
+  /** Spectra with errors that do not depend on each other besides; 'joint' alone. */
+  readonly decorrelate: boolean;
 }
 
 /** Part of a fibre's columns without a value of which a person is told. */
@@ -48,12 +50,15 @@ const OF_STATE = {
 
 /** @throws UsageError for a method that there is not, or numbers that make no sense */
 export function checkParameters(given: StageContext['parameters']): ExtractParameters {
-  const { method, reach, reject, background, tweak } = given;
+  const { method, reach, reject, background, tweak, decorrelate: apart } = given;
   const known = EXTRACTION_METHODS.find((one) => one === method);
   if (known === undefined) {
     throw new UsageError(
       `no extraction method "${method}"${didYouMean(String(method), EXTRACTION_METHODS) || `; there are ${EXTRACTION_METHODS.join(', ')}`}`,
     );
+  }
+  if (apart === true && known !== 'joint') {
+    throw new UsageError(`only the method joint knows the covariances that "decorrelate" needs, received ${known}`);
   }
   const within = (name: string, value: unknown, low: number, high: number): number => {
     if (typeof value === 'number' && value >= low && value <= high) return value;
@@ -65,6 +70,7 @@ export function checkParameters(given: StageContext['parameters']): ExtractParam
     reject: within('reject', reject, 0, 1e6),
     background: background === true,
     tweak: tweak === true,
+    decorrelate: apart === true,
   };
 }
 
@@ -189,13 +195,12 @@ export const extract: StageBody = async (context: StageContext) => {
   };
   const background = parameters.background ? await timed('background', fitted) : undefined;
   const light = background === undefined ? rates.image : await subtractBackground(rates.image, rows, cols, background);
-  const extracted = await timed('extract', () =>
-    extractWith(
-      method,
-      { ...moved, image: light, ivar: rates.ivar, dq: rates.dq, traceDq: traces.dq },
-      { reach, reject, photonVariance: photons },
-    ),
-  );
+  const pixels = { ...moved, image: light, ivar: rates.ivar, dq: rates.dq, traceDq: traces.dq };
+  const options = { reach, reject, photonVariance: photons };
+  const extracted = await timed('extract', () => extractWith(method, pixels, options));
+  const decorrelated = parameters.decorrelate
+    ? await timed('decorrelate', () => decorrelate(pixels, extracted, options))
+    : undefined;
 
   const bits = bitsOf(traces, choice.throughput);
   const error = new Float32Array(fibres * cols);
@@ -280,6 +285,7 @@ export const extract: StageBody = async (context: StageContext) => {
         covariance: extracted.covariance,
         crosstalk: extracted.crosstalk,
         chi2: extracted.chi2,
+        decorrelated,
         trace,
         map,
         model,

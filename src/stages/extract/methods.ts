@@ -3,11 +3,13 @@
 import { BugError, UsageError } from '../../core/errors.js';
 import { DQ, DQ_BITS } from '../../core/generated/dq.js';
 import {
+  type Decorrelated,
   type Extracted,
   type ExtractionMethod,
   PROFILE_NODES,
   PROFILE_SAMPLES,
   type Profile,
+  RESOLUTION_PLANES,
 } from '../../core/spectra.js';
 import { type BoundArray, runKernel } from '../../engine/index.js';
 
@@ -138,4 +140,52 @@ export async function extractWith(
   ports.second = spectra(covariance.subarray(size));
   await runKernel('extract-joint', ports, params);
   return { ...out, covariance, chi2, crosstalk };
+}
+
+/**
+ * The joint solution in its decorrelated form (kernel decorrelate-spectra), for the same inputs and options.
+ *
+ * @param joint flux and ivar as 'joint' gives them: ivar 0 leaves a fibre out
+ * @throws UsageError where sizes do not fit
+ */
+export async function decorrelate(
+  inputs: ExtractionInputs,
+  joint: Pick<Extracted, 'flux' | 'ivar'>,
+  options: ExtractionOptions = {},
+): Promise<Decorrelated> {
+  check(inputs);
+  const { rows, cols, fibres, profile } = inputs;
+  const size = fibres * cols;
+  for (const name of ['flux', 'ivar'] as const) checkSize(name, joint[name], size);
+  const pixels = (data: Float32Array | Uint32Array): BoundArray => ({ data, planes: rows, cols });
+  const spectra = (data: Float32Array): BoundArray => ({ data, planes: fibres, cols });
+  const out = { flux: new Float32Array(size), error: new Float32Array(size) };
+  const resolution = new Float32Array(RESOLUTION_PLANES * size);
+  const { bad = BAD_PIXELS, reach, reject, profileError, photonVariance } = options;
+  await runKernel(
+    'decorrelate-spectra',
+    {
+      image: pixels(inputs.image),
+      imageIvar: pixels(inputs.ivar),
+      imageDq: pixels(inputs.dq),
+      centre: spectra(inputs.centre),
+      width: spectra(inputs.width),
+      profile: { data: profile.cumulative, planes: fibres, rows: profile.nodes, cols: profile.samples },
+      flux: spectra(joint.flux),
+      ivar: spectra(joint.ivar),
+      decorrelated: spectra(out.flux),
+      error: spectra(out.error),
+      // A fibre's planes lie a whole image apart.
+      resolution: {
+        data: resolution,
+        planes: fibres,
+        rows: RESOLUTION_PLANES,
+        cols,
+        planeStride: cols,
+        rowStride: size,
+      },
+    },
+    { bad, reach, reject, profileError, photonVariance },
+  );
+  return { ...out, resolution };
 }
