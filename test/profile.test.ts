@@ -135,8 +135,12 @@ describe('the profile of a flat', () => {
       ivar: weights(flat),
       flux: flat.truth.flux,
     });
-    for (const f of whole(flat))
-      for (const node of [1, 4, 7]) expect(moved.shift[f * PROFILE_NODES + node]).toBeCloseTo(-0.1, 2);
+    // The light of 32 columns tells a place to some 0.0025 px, so the farthest of 200 lies at 0.005 to 0.009 in one draw or another.
+    const off = whole(flat).flatMap((f) =>
+      [1, 4, 7].map((node) => (moved.shift[f * PROFILE_NODES + node] as number) + 0.1),
+    );
+    expect(rms(off)).toBeLessThan(0.003);
+    expect(Math.max(...off.map(Math.abs))).toBeLessThan(0.009);
     expect(rms(pixelErrors(moved.profile, flat.truth.profile, whole(flat)).all)).toBeLessThan(3e-4);
   });
 

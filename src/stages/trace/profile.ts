@@ -5,7 +5,7 @@ import { PROFILE_NODES, PROFILE_PER_PIXEL, PROFILE_REACH, PROFILE_SAMPLES } from
 import { type BoundArray, runKernel } from '../../engine/index.js';
 import { filledUp, KERNEL_FIBRES } from '../fibres.js';
 import { erf } from '../gauss_hermite.js';
-import { type Block, polynomials, smoothFunctions, solveBlocks } from '../smooth_fit.js';
+import { cholesky, localFunctions, polynomials, smoothFunctions, solveCholesky } from '../smooth_fit.js';
 import { type Basis, basisOf, COMPONENTS, COMPONENTS_STRIDE } from './profile_basis.js';
 
 /** Fibres of a block, whose profile is taken as one: their mean is what is fitted, so that the block's extent cancels to first order. */
@@ -125,20 +125,28 @@ const isLit = (flux: Float32Array, fibre: number, cols: number): boolean => {
   return false;
 };
 
+/** Terms across the fibres and polynomials along x that kernel solve-profile has room for. */
+const TERMS = 128;
+const ORDERS = 8;
+
+/** A function (COMPONENTS: the background), its polynomial along x, and the terms across the fibres in which it is free. */
 interface Unknown {
   readonly k: number;
   readonly along: number;
+  readonly from: number;
+  readonly to: number;
 }
 
 /** What is fitted: functions of the distance from the centre and the background, each a sum of terms in fibre and column. */
 class Fit {
-  /** Function (the last is the background) and term along x. */
   private readonly unknowns: readonly Unknown[];
   private readonly size: number;
   readonly rowsOfBlocks: number;
   readonly lit: readonly number[];
-  /** [term in fibre][fibre] and [term in column][node of a profile] */
+  /** [function][fibre] smooth ones; and the terms that unknowns are free in, which are those or local ones before the first of those. */
+  private readonly smooth: readonly Float64Array[];
   private readonly fibreTerms: readonly Float64Array[];
+  /** [term in column][node of a profile] */
   private readonly columnTerms: readonly Float64Array[];
   readonly coefficients: Float64Array;
   /** [fibre][node] */
@@ -163,21 +171,36 @@ class Fit {
     // A few fibres cannot tell more than a mean.
     const told = Math.max(Math.floor((last - first + 1) / (2 * BLOCK_FIBRES)), 1);
     const most = coarse ? Math.min(told, COARSE.core.across) : told;
-    const inner = smoothFunctions(last - first, FIBRE_STEP).slice(0, most);
-    this.fibreTerms = inner.map((values) =>
-      Float64Array.from({ length: fibres }, (_, f) => values[Math.min(Math.max(f, first), last) - first] as number),
-    );
+    const onFibres = (functions: readonly Float64Array[]) =>
+      functions.map((values) =>
+        Float64Array.from({ length: fibres }, (_, f) => values[Math.min(Math.max(f, first), last) - first] as number),
+      );
+    const all = smoothFunctions(last - first, FIBRE_STEP);
+    this.smooth = onFibres(all.slice(0, most));
+    // All of them together are sums of splines, with which most of the equations are empty.
+    const local = most < all.length ? [] : onFibres(localFunctions(last - first, FIBRE_STEP));
+    const { wing, background } = coarse ? COARSE : FINE;
+    const few = Math.max(wing.across, background.across);
+    this.fibreTerms = local.length === 0 ? this.smooth : [...local, ...this.smooth.slice(0, few)];
     const nodes = Array.from({ length: PROFILE_NODES }, (_, node) =>
-      polynomials((2 * node) / (PROFILE_NODES - 1) - 1, BACKGROUND_TERMS.along - 1),
+      polynomials((2 * node) / (PROFILE_NODES - 1) - 1, ORDERS - 1),
     );
-    this.columnTerms = Array.from({ length: BACKGROUND_TERMS.along }, (_, m) =>
+    this.columnTerms = Array.from({ length: ORDERS }, (_, m) =>
       Float64Array.from(nodes, (values) => values[m] as number),
     );
-    this.unknowns = Array.from({ length: basis.count + 1 }, (_, k) =>
-      Array.from({ length: this.limitsOf(k).along }, (_unused, along) => ({ k, along })),
-    ).flat();
+    const free = (k: number): Unknown[] => {
+      const limits = this.limitsOf(k);
+      const isLocal = local.length > 0 && limits.across >= most;
+      const from = isLocal ? 0 : local.length;
+      const to = isLocal ? local.length : Math.min(from + limits.across, this.fibreTerms.length);
+      return Array.from({ length: limits.along }, (_, m) => ({ k, along: m, from, to }));
+    };
+    // Those that are free in the same terms follow each other.
+    const kinds = Array.from({ length: basis.count }, (_, k) => k);
+    const isWing = (k: number) => this.limitsOf(k) === wing;
+    this.unknowns = [...kinds.filter(isWing), ...kinds.filter((k) => !isWing(k)), COMPONENTS].flatMap(free);
     this.size = this.unknowns.length;
-    this.coefficients = new Float64Array(this.fibreTerms.length * this.size);
+    this.coefficients = new Float64Array(TERMS * this.size);
     this.errors = new Float32Array(fibres * PROFILE_NODES);
     const fibre = (data: Float32Array, fill: number) => ({
       data: filledUp(data, fibres * cols, KERNEL_FIBRES * cols, fill),
@@ -208,82 +231,145 @@ class Fit {
       { fibres: BLOCK_FIBRES, window: WINDOW },
       { strip: cols, threads: this.threads },
     );
-    const { size } = this;
-    const blocks: Block[] = [];
-    const matrices = new Float32Array(this.rowsOfBlocks * size * size);
-    for (let b = 0; b < this.rowsOfBlocks; b++) {
+    const { size, unknowns, rowsOfBlocks, fibreTerms } = this;
+    const across = new Float64Array(rowsOfBlocks * TERMS);
+    for (let b = 0; b < rowsOfBlocks; b++) {
       const own = this.lit.filter((f) => Math.floor(f / BLOCK_FIBRES) === b);
-      if (own.length === 0) continue;
-      const across = this.fibreTerms.map((values) =>
-        own.reduce((sum, f) => sum + (values[f] as number) / own.length, 0),
-      );
-      const matrix = matrices.subarray(blocks.length * size * size, (blocks.length + 1) * size * size);
-      blocks.push(this.blockOf(Float64Array.from(across), moments, b, matrix));
-    }
-    const weights = new Float64Array(size);
-    for (const { matrix } of blocks)
-      for (let i = 0; i < size; i++) weights[i] = (weights[i] as number) + (matrix[i * size + i] as number);
-    const most = Math.max(...this.unknowns.map(({ k }, i) => (k < this.basis.count ? (weights[i] as number) : 0)));
-    const penalty = Float64Array.from(this.unknowns, ({ k }) => (k < this.basis.count ? PENALTY * most : 0));
-    const limits = this.unknowns.map(({ k }) => this.limitsOf(k).across);
-    const solution = await solveBlocks(blocks, matrices, penalty, (term, i) => term < (limits[i] as number));
-    this.coefficients.set(solution.coefficients);
-    this.setErrors(solution.variance);
-    this.chi2 -= solution.explained;
-  }
-
-  /** Errors of the light below the centre; what a function adds counts less the half that normalising takes away again. */
-  private setErrors(variance: (term: number, v: Float64Array) => number): void {
-    const middle = PROFILE_REACH * PROFILE_PER_PIXEL * COMPONENTS_STRIDE;
-    for (let node = 0; node < PROFILE_NODES; node++) {
-      const v = Float64Array.from(this.unknowns, ({ k, along }) => {
-        const q = (this.columnTerms[along] as Float64Array)[node] as number;
-        return k < this.basis.count ? q * ((this.basis.table[middle + k] as number) - 0.5) : 0;
-      });
-      const parts = this.fibreTerms.map((_, t) => variance(t, v));
-      for (let f = 0; f < this.input.fibres; f++) {
-        const sum = this.fibreTerms.reduce((all, p, t) => all + (p[f] as number) ** 2 * (parts[t] as number), 0);
-        this.errors[f * PROFILE_NODES + node] = Math.sqrt(sum);
+      for (const [t, values] of fibreTerms.entries()) {
+        across[b * TERMS + t] = own.reduce((sum, f) => sum + (values[f] as number) / own.length, 0);
       }
     }
+    const penalty = this.penaltyOf(moments, across);
+    const along = Float64Array.from({ length: ORDERS * NODES }, (_, i) =>
+      this.alongEighth(Math.floor(i / NODES), i % NODES),
+    );
+    const [total, left] = [new Float64Array(NODES * MOMENTS), new Float64Array(1)];
+    await runKernel(
+      'solve-profile',
+      {
+        moments: {
+          data: moments,
+          planes: rowsOfBlocks,
+          planeStride: MOMENTS,
+          rows: NODES,
+          rowStride: rowsOfBlocks * MOMENTS,
+          cols: MOMENTS,
+        },
+        unknowns: {
+          data: Int32Array.from([
+            ...unknowns.map(({ k }) => k),
+            ...unknowns.map((unknown) => unknown.along),
+            ...unknowns.map(({ from }) => from),
+            ...unknowns.map(({ to }) => to),
+          ]),
+          rows: 4,
+          cols: size,
+        },
+        across: { data: across, planes: rowsOfBlocks, planeStride: TERMS, cols: TERMS },
+        along: { data: along, rows: ORDERS, cols: NODES },
+        penalty: { data: penalty, cols: size },
+        coefficients: { data: this.coefficients, rows: TERMS, cols: size },
+        total: { data: total, rows: NODES, cols: MOMENTS },
+        left: { data: left, cols: 1 },
+      },
+      {},
+      { strip: size },
+    );
+    this.chi2 = left[0] as number;
+    for (let node = 0; node < NODES; node++) this.pixels += total[(node + 1) * MOMENTS - 1] as number;
+    this.setErrors(this.meanBlock(total, penalty));
+  }
+
+  /** The profile's straight lines from node to node, in the middle of an eighth. */
+  private alongEighth(order: number, node: number): number {
+    const values = this.columnTerms[order] as Float64Array;
+    return 0.5 * ((values[node] as number) + (values[node + 1] as number));
+  }
+
+  /** A share of the weight of the best-known unknown of a profile, for all of a profile. */
+  private penaltyOf(moments: Float64Array, across: Float64Array): Float64Array {
+    const { basis, rowsOfBlocks } = this;
+    let most = 0;
+    for (const { k, along } of this.unknowns) {
+      if (k === COMPONENTS) continue;
+      let weight = 0;
+      for (let b = 0; b < rowsOfBlocks; b++) {
+        if (across.subarray(b * TERMS, (b + 1) * TERMS).every((value) => value === 0)) continue;
+        for (let node = 0; node < NODES; node++) {
+          const own = moments[(node * rowsOfBlocks + b) * MOMENTS + k * (SIDE + 1)] as number;
+          weight += this.alongEighth(along, node) ** 2 * own;
+        }
+      }
+      most = Math.max(most, weight);
+    }
+    return Float64Array.from(this.unknowns, ({ k }) => (k < basis.count ? PENALTY * most : 0));
+  }
+
+  /** The normal equations of all blocks together. */
+  private meanBlock(total: Float64Array, penalty: Float64Array): Float64Array {
+    const { size, unknowns } = this;
+    const matrix = new Float64Array(size * size);
+    for (let node = 0; node < NODES; node++) {
+      const q = Float64Array.from(unknowns, ({ along }) => this.alongEighth(along, node));
+      for (let i = 0; i < size; i++) {
+        const line = node * MOMENTS + (unknowns[i] as Unknown).k * SIDE;
+        for (let j = 0; j < size; j++) {
+          matrix[i * size + j] =
+            (matrix[i * size + j] as number) +
+            (q[i] as number) * (q[j] as number) * (total[line + (unknowns[j] as Unknown).k] as number);
+        }
+      }
+    }
+    for (let i = 0; i < size; i++) matrix[i * size + i] = (matrix[i * size + i] as number) + (penalty[i] as number);
+    return matrix;
+  }
+
+  /**
+   * Errors of the light below the centre, by the mean block, which is close, as the smooth functions are orthogonal where blocks are
+   * alike; what a function adds counts less the half that normalising takes away again.
+   */
+  private setErrors(mean: Float64Array): void {
+    const { size, unknowns, basis } = this;
+    const middle = PROFILE_REACH * PROFILE_PER_PIXEL * COMPONENTS_STRIDE;
+    const sums = Array.from({ length: PROFILE_NODES }, (_, node) =>
+      Float64Array.from(unknowns, ({ k, along }) => {
+        const q = (this.columnTerms[along] as Float64Array)[node] as number;
+        return k < basis.count ? q * ((basis.table[middle + k] as number) - 0.5) : 0;
+      }),
+    );
+    // Of each node, in the smooth function at hand; they change where another unknown is free no more.
+    let [count, variances] = [0, [] as number[]];
+    for (const [t, values] of this.smooth.entries()) {
+      const free = unknowns.map(({ k }) => t < this.limitsOf(k).across);
+      const now = free.filter(Boolean).length;
+      if (t === 0 || now !== count) {
+        const factor = cholesky(
+          mean.map((value, i) => (free[i % size] && free[Math.floor(i / size)] ? value : 0)),
+          size,
+        );
+        variances = sums.map((sum) => {
+          const own = sum.map((value, i) => (free[i] ? value : 0));
+          const solved = own.slice();
+          solveCholesky(factor, size, solved);
+          return own.reduce((all, value, i) => all + value * (solved[i] as number), 0);
+        });
+        count = now;
+      }
+      for (let i = 0; i < this.errors.length; i++) {
+        const p = values[Math.floor(i / PROFILE_NODES)] as number;
+        this.errors[i] = (this.errors[i] as number) + p * p * (variances[i % PROFILE_NODES] as number);
+      }
+    }
+    this.errors.forEach((value, i) => {
+      this.errors[i] = Math.sqrt(value);
+    });
   }
 
   /** How many terms across fibres and along x a function has. */
   private limitsOf(k: number): { across: number; along: number } {
     const { core, wing, background } = this.coarse ? COARSE : FINE;
-    if (k === this.basis.count) return background;
+    if (k === COMPONENTS) return background;
     return Math.abs(this.basis.middle[k] as number) > WING_FROM ? wing : core;
-  }
-
-  /** The equations of a block of fibres, from its moments at all nodes. */
-  private blockOf(across: Float64Array, moments: Float64Array, b: number, matrix: Float32Array): Block {
-    const { size, unknowns } = this;
-    const right = new Float64Array(size);
-    const place = Int32Array.from(unknowns, ({ k }) => (k < this.basis.count ? k : COMPONENTS));
-    for (let node = 0; node < NODES; node++) {
-      // The profile's straight lines from node to node, in the middle of an eighth.
-      const q = Float64Array.from(unknowns, ({ along }) => {
-        const values = this.columnTerms[along] as Float64Array;
-        return 0.5 * ((values[node] as number) + (values[node + 1] as number));
-      });
-      const from = (node * this.rowsOfBlocks + b) * MOMENTS;
-      for (let i = 0; i < size; i++) {
-        const line = from + (place[i] as number) * SIDE;
-        const factor = q[i] as number;
-        const row = i * size;
-        for (let j = 0; j <= i; j++) {
-          matrix[row + j] =
-            (matrix[row + j] as number) + factor * (q[j] as number) * (moments[line + (place[j] as number)] as number);
-        }
-        right[i] = (right[i] as number) + factor * (moments[line + SIDE - 1] as number);
-      }
-      this.chi2 += moments[from + SIDE * SIDE - 1] as number;
-      this.pixels += moments[from + SIDE * SIDE] as number;
-    }
-    for (let i = 0; i < size; i++) {
-      for (let j = 0; j < i; j++) matrix[j * size + i] = matrix[i * size + j] as number;
-    }
-    return { across, matrix, right };
   }
 
   /** Coefficients of the unknowns at a fibre. */
@@ -292,6 +378,7 @@ class Fit {
     const out = new Float64Array(size);
     for (const [t, p] of this.fibreTerms.entries()) {
       const factor = p[fibre] as number;
+      if (factor === 0) continue;
       for (let i = 0; i < size; i++) out[i] = (out[i] as number) + factor * (coefficients[t * size + i] as number);
     }
     return out;
@@ -302,7 +389,8 @@ class Fit {
     parts.fill(0);
     for (const [i, { k, along }] of this.unknowns.entries()) {
       const q = (this.columnTerms[along] as Float64Array)[node] as number;
-      parts[k] = (parts[k] as number) + q * (across[i] as number);
+      const part = k === COMPONENTS ? this.basis.count : k;
+      parts[part] = (parts[part] as number) + q * (across[i] as number);
     }
   }
 }

@@ -54,6 +54,7 @@ export const stage: Stage = {
     'smooth-traces',
     'draw-traces',
     'gather-profile',
+    'solve-profile',
     'fit-background',
     'evaluate-illumination',
     'subtract-images',
