@@ -195,6 +195,9 @@ describe('rampline extract', () => {
     const { code, outcome } = extract(object, other, '--force');
     expect(code).toBe(0);
     expect(outcome.warnings).toContain(`the traces are of the night ${MJD - 1}, not of ${MJD}`);
+    const file = openFits(outcome.product);
+    expect(file.hdu(0).header.sentences('HISTORY')).toEqual(outcome.warnings);
+    file.close();
   });
 
   it('traces of another layout: refused, and both are named', () => {

@@ -111,7 +111,7 @@ describe('the stage', () => {
     const { map, dq, flux, error, cols, fibres } = found.spectra;
     expect(fibres).toBe(300);
     const word = (fibre: number, x = 1000) => dq[fibre * cols + x] as number;
-    expect(map[DEAD]).toMatchObject({ number: 295, state: 'broken' });
+    expect(map[DEAD]).toMatchObject({ number: 295, state: 'broken', chi2: Number.NaN, flux: Number.NaN });
     expect(word(DEAD) & DQ.BROKEN_FIBRE).not.toBe(0);
     expect(word(DEAD) & DQ.EXTRACTION_FAILED).not.toBe(0);
     expect(flux[DEAD * cols + 1000]).toBeNaN();

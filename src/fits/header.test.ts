@@ -94,6 +94,7 @@ describe('writing cards', () => {
       expect(again.card(card.keyword)?.type).toBe(card.type);
     }
     expect(again.commentary('HISTORY').join('')).toBe('x'.repeat(200));
+    expect(again.sentences('HISTORY')).toEqual(['x'.repeat(200)]);
     expect(Buffer.from(again.toBytes()).equals(Buffer.from(bytes))).toBe(true);
     expect(again.card('LONGTEXT')?.comment).toBe('comment');
   });

@@ -184,6 +184,22 @@ export class Header {
   }
 
   /**
+   * Texts of COMMENT or HISTORY that were longer than a card, whole again: a card of 72 characters goes on in the next one. A blank at
+   * the end of a card is lost in the file.
+   */
+  sentences(keyword: 'COMMENT' | 'HISTORY'): string[] {
+    const said: string[] = [];
+    let open = false;
+    for (const text of this.commentary(keyword)) {
+      if (open) said.push(`${said.pop()}${text}`);
+      else said.push(text);
+      open = text.length >= CARD_BYTES - 9;
+      if (text.length === CARD_BYTES - 9) said.push(`${said.pop()} `);
+    }
+    return said.map((text) => text.trim()).filter((text) => text !== '');
+  }
+
+  /**
    * Sets a value: in place when the keyword is there (its comment stays unless given), else at the end. `real` writes a
    * whole number with its decimal point.
    * @throws UsageError for values that no card can hold: NaN, infinities, text outside ASCII.

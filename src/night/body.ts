@@ -75,6 +75,11 @@ function kernelCards(record: ProductRecord): CardInput[] {
   ]);
 }
 
+/** What the stage had to say, so that the product says it too; cards hold ASCII alone. */
+function historyCards({ warnings = [] }: StageResult): CardInput[] {
+  return warnings.map((sentence) => ['HISTORY', sentence.replaceAll(/[^ -~]/g, '?')]);
+}
+
 /** What a product's manifest says where the file is untouched since it was written, else the hash of its bytes. */
 async function hashOfProduct(path: string): Promise<string> {
   const { entry, fault } = await productState(path);
@@ -117,7 +122,7 @@ export async function runBody(run: BodyRun, store: Store): Promise<BodyMade> {
       control,
     });
     if (Atomics.load(control, 0) !== 0) throw new RetriableError('interrupted');
-    const header = [...identityCards(run, record), ...result.cards, ...kernelCards(record)];
+    const header = [...identityCards(run, record), ...result.cards, ...kernelCards(record), ...historyCards(result)];
     const hasDq = result.hdus.some(({ name }) => name === 'DQ');
     // A stage that chose among its inputs says so of each by its path.
     const chosen = new Map(result.choices?.map(({ path, used, why }) => [path, { used, why }]));

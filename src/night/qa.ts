@@ -47,26 +47,17 @@ type Subject = Pick<
   'kind' | 'instrument' | 'tele' | 'chip' | 'serial' | 'readMode' | 'dataFrom' | 'validFrom'
 >;
 
-/**
- * What the builder had to say of a calibration: HISTORY of its primary header, without verdicts of this page. Cards of 72
- * characters go on in the next; a blank at the end of one is lost in the file.
- */
+/** What the builder had to say of a calibration: HISTORY of its primary header, without verdicts of this page. */
 function builderRemarks(path: string, limits: Partial<FitsLimits>): string[] {
   const file = openFits(path, { limits });
-  const remarks: string[] = [];
-  let open = false;
   try {
-    for (const { keyword, comment } of file.hdu(0).header.cards) {
-      if (keyword !== 'HISTORY') continue;
-      if (open) remarks.push(`${remarks.pop()}${comment}`);
-      else remarks.push(comment);
-      open = comment.length >= 71;
-      if (comment.length === 71) remarks.push(`${remarks.pop()} `);
-    }
+    return file
+      .hdu(0)
+      .header.sentences('HISTORY')
+      .filter((remark) => !/^(warn|fail): /.test(remark));
   } finally {
     file.close();
   }
-  return remarks.map((remark) => remark.trim()).filter((remark) => remark !== '' && !/^(warn|fail): /.test(remark));
 }
 
 async function surveyOf(directory: string): Promise<Survey> {

@@ -155,7 +155,7 @@ export function encodeSpectra(
         data,
         [
           ['BUNIT', unit === 'adu' ? 'adu2' : 'electron2/s2', 'square of the unit of FLUX'],
-          note('Covariance of a fibre with the next one (plane 1) and the one after it (plane 2).'),
+          note('Covariance with the next fibre (plane 1) and the one after it (plane 2).'),
         ],
         2,
       ),
@@ -163,7 +163,8 @@ export function encodeSpectra(
     ...optional(crosstalk, (data) =>
       image('XTALK', data, [
         ...AXES,
-        note("Light of the other fibres in this one's window, weighted as its flux is, over its flux."),
+        note("Light of the other fibres in this one's window over its own flux,"),
+        note('weighted as its flux is. No unit.'),
       ]),
     ),
     ...optional(chi2, (data) =>
@@ -197,7 +198,7 @@ export function encodeSpectra(
     image(
       'TRACE',
       spectra.trace,
-      [note('Plane 1: row of the centre, from 0. Plane 2: width in units of the profile.')],
+      [note('Plane 1: row of the centre [pix], from 0.'), note('Plane 2: width in units of the profile of the flat.')],
       2,
     ),
     {
@@ -218,9 +219,9 @@ export function encodeSpectra(
         { name: 'CHI2', values: Float32Array.from(map, ({ chi2: mean }) => mean) },
       ],
       header: [
-        note('FIBER counts from the bottom of the chip, FIBERID as the instrument does.'),
-        note('THROUGHPUT: relative, on this chip, 1 the median fibre; NaN: not known.'),
-        note('BITS: of the whole fibre, as in DQ_DEF. FLUX, CHI2: means over the columns.'),
+        note('FIBER: from 0 at the bottom of the chip; FIBERID: the instruments own.'),
+        note('THROUGHPUT: relative, on this chip, 1 the median fibre; NaN: unknown.'),
+        note('BITS: of the whole fibre, as in DQ_DEF. FLUX, CHI2: means over x.'),
       ],
     },
     {
@@ -233,7 +234,7 @@ export function encodeSpectra(
         { name: 'UNIT', values: model.map((term) => term.unit) },
         { name: 'MEANING', values: model.map(({ text }) => text) },
       ],
-      header: [note('The model by which the spectra were extracted, in numbers; ERROR NaN: it has none.')],
+      header: [note('By what the spectra were extracted, in numbers; ERROR NaN: it has none.')],
     },
   ];
   return { cards, hdus };

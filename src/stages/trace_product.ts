@@ -109,8 +109,10 @@ function hermiteTable({ fibres, cols, profile }: Traces): HduInput {
     ],
     header: [
       ['SIGMA', Number(sigma.toPrecision(7)), '[pix] of all series, at width 1'],
-      ['COMMENT', 'Density: sum of Cj He_j(t) phi(t) / SIGMA, t = y / SIGMA, He the probabilists Hermite polynomials.'],
-      ['COMMENT', 'RESIDUAL: largest difference of the cumulative light to PROFILE within the part that was fitted.'],
+      ['COMMENT', 'Density: sum of Cj He_j(t) phi(t) / SIGMA, t = y / SIGMA,'],
+      ['COMMENT', 'He_j the probabilists Hermite polynomials, phi the unit normal.'],
+      ['COMMENT', 'RESIDUAL: largest difference of the cumulative light to PROFILE where'],
+      ['COMMENT', 'it was fitted.'],
     ],
   };
 }
@@ -146,7 +148,10 @@ export function encodeTraces(
       name: 'COVAR',
       data: traces.covariance,
       shape: [COVARIANCES, fibres, cols],
-      header: [['COMMENT', 'Planes: flux flux, flux centre, flux width, centre centre, centre width, width width.']],
+      header: [
+        ['COMMENT', 'Planes: flux flux, flux centre, flux width, centre centre,'],
+        ['COMMENT', 'centre width, width width; units as those of FLUX, CENTRE, WIDTH.'],
+      ],
     },
     { name: 'DQ', data: traces.dq, shape, header: [['COMMENT', 'Bits are explained in the DQ_DEF table.']] },
     {
@@ -164,7 +169,7 @@ export function encodeTraces(
         { name: 'COLUMNS', values: findings.columns },
         { name: 'SHIFT', unit: 'pix', values: findings.shift },
       ],
-      header: [['COMMENT', 'FIBER counts from the bottom of the chip, FIBERID as the instrument does.']],
+      header: [['COMMENT', 'FIBER: from 0 at the bottom of the chip; FIBERID: the instruments own.']],
     },
     {
       name: 'PROFILE',
@@ -183,7 +188,8 @@ export function encodeTraces(
       shape: [background.rows, background.cols],
       header: [
         ...unit(facts.unit),
-        ['COMMENT', 'Light between the fibres at the centres of cells that divide the image evenly.'],
+        ['COMMENT', 'Light between the fibres, at the centres of cells that divide the'],
+        ['COMMENT', 'image evenly.'],
       ],
     },
     ...more,

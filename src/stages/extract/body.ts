@@ -39,6 +39,8 @@ export interface ExtractParameters {
 
 /** Part of a fibre's columns without a value of which a person is told. */
 const MANY_MISSING = 0.05;
+/** A chi2 of 0 is none: no pixel had a weight. The limit must not vanish in float32. */
+const JUDGED = { low: 1e-30, high: 1e30 };
 /** Bits of a whole fibre by its state. */
 const OF_STATE = {
   ok: 0,
@@ -217,8 +219,7 @@ export const extract: StageBody = async (context: StageContext) => {
   const all = { row: 0, rows: fibres, x: 0, cols };
   const anything = { low: -1e30, high: 1e30 };
   const flux = await rowProfile(extracted.flux, cols, all, anything);
-  // 0: no pixel had a weight.
-  const chi2 = extracted.chi2 && (await rowProfile(extracted.chi2, cols, all, { low: Number.MIN_VALUE, high: 1e30 }));
+  const chi2 = extracted.chi2 && (await rowProfile(extracted.chi2, cols, all, JUDGED));
   const counts = await countBits(extracted.dq, cols, all);
   const count = (bit: number) => counts[31 - Math.clz32(bit)] ?? 0;
   const whole = traces.states.map((state) => state === 'ok' || state === 'low');
@@ -294,16 +295,21 @@ export const extract: StageBody = async (context: StageContext) => {
     [
       ...timeCards(primary),
       ['FLATKIND', flat.kind, 'kind of the flat'],
-      ['FLATWHY', choice.why, 'why this flat'],
+      ['FLATWHY', choice.why],
       ...(throughput.exposure === undefined
         ? []
         : [['THRUEXP', throughput.exposure, 'dome flat that gave the throughputs'] satisfies CardInput]),
       ['TWEAK', parameters.tweak ? tweak.state : 'off', 'whether the traces were moved: ok, faint, off'],
-      ['TWEAKWHY', tweak.reason, 'why, or how well'],
+      ['TWEAKWHY', tweak.reason, 'why not'],
       ...numberCard(
         'TWSHIFT',
         tweak.terms.find(({ i, j }) => i === 0 && j === 0)?.value ?? 0,
         '[pix] mean shift of the traces',
+      ),
+      ...numberCard(
+        'TWSHFERR',
+        tweak.terms.find(({ i, j }) => i === 0 && j === 0)?.error ?? Number.NaN,
+        '[pix] its error',
       ),
       ...(drift === undefined
         ? []
@@ -314,8 +320,8 @@ export const extract: StageBody = async (context: StageContext) => {
             ...numberCard('DRIFTERR', drift.shift.error, '[pix] its error'),
           ] satisfies CardInput[])),
       ['BACKGRND', background !== undefined, 'scattered light was subtracted'],
-      ['REACH', reach, '[pix] rows on each side of a trace that were used'],
-      ['REJECT', reject, '[sigma] limit for pixels above the model; 0: none'],
+      ['REACH', reach, '[pix] rows used on each side of a trace'],
+      ['REJECT', reject, '[sigma] limit above the model; 0: none'],
       ...numberCard('CHI2DOF', dof, 'median over the fibres of mean chi2 / dof'),
       ['NVALUE', fibres * cols - missing, 'values: columns of fibres with a flux'],
       ['NOUTLIER', outliers, 'values with a pixel of less weight'],

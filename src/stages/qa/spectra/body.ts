@@ -48,13 +48,6 @@ function tracesOf(inputs: readonly StageInputFile[], chip: string, exposure: num
   );
 }
 
-/** Sentences of what a product's maker had to say: HISTORY of its primary header. */
-const historyOf = (file: FitsFile) =>
-  file
-    .hdu(0)
-    .header.commentary('HISTORY')
-    .filter((line) => line.trim() !== '');
-
 /** ' sky', ' star 2M00001234+5678901'; '' where no fibre map says it. */
 function showsOf(fibre: SpectraFibre | undefined): string {
   if (fibre === undefined || fibre.type === 'unknown') return '';
@@ -130,7 +123,9 @@ async function gather(context: StageContext, image: StageInputFile): Promise<Gat
       },
       model: await paintModel({ ...moved, flux, threads }),
       background: coarse,
-      remarks: [...historyOf(traced.file), ...(spectra === undefined ? [] : historyOf(spectra.file))],
+      remarks: [traced, ...(spectra === undefined ? [] : [spectra])].flatMap(({ file }) =>
+        file.hdu(0).header.sentences('HISTORY'),
+      ),
     },
   };
 }
