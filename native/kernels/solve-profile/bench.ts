@@ -1,2 +1,2 @@
-/** The unknowns of a profile's fit, one block for each pair of fibres. */
-export default { planes: 150, rows: 1, cols: [98] };
+/** The unknowns of a profile's fit, a block for each pair of fibres and each of eight places. */
+export default { planes: 1200, rows: 1, cols: [98] };

@@ -31,7 +31,7 @@ function gather(truth: (k: number, b: number, node: number) => number, error: nu
   const moments = new Float64Array(8 * BLOCKS * MOMENTS);
   for (let node = 0; node < 8; node++) {
     for (let b = 0; b < BLOCKS; b++) {
-      const at = (node * BLOCKS + b) * MOMENTS;
+      const at = (b * 8 + node) * MOMENTS;
       for (let pixel = 0; pixel < 9; pixel++) {
         const r = new Float64Array(SIDE);
         const seed = ((node * BLOCKS + b) * 9 + pixel) * 3;
@@ -54,37 +54,35 @@ function gather(truth: (k: number, b: number, node: number) => number, error: nu
 async function solve(moments: Float64Array, which: readonly ((b: number) => number)[], all = unknowns, dead = -1) {
   const size = all.length;
   const coefficients = new Float64Array(128 * size);
-  const total = new Float64Array(8 * MOMENTS);
-  const left = new Float64Array(1);
+  const sum = new Float64Array(256 * size);
+  const figures = new Float64Array(2);
+  const planes = 8 * BLOCKS;
   await runKernel(
     'solve-profile',
     {
-      moments: {
-        data: moments,
-        planes: BLOCKS,
-        planeStride: MOMENTS,
-        rows: 8,
-        rowStride: BLOCKS * MOMENTS,
-        cols: MOMENTS,
-      },
+      moments: { data: moments, planes, cols: MOMENTS },
       unknowns: {
         data: Int32Array.from(['k', 'order', 'from', 'to'].flatMap((what) => all.map((u) => u[what as keyof Unknown]))),
         rows: 4,
         cols: size,
       },
       across: {
-        data: Float64Array.from({ length: BLOCKS * 128 }, (_, i) =>
-          Math.floor(i / 128) === dead ? 0 : (which[i % 128]?.(Math.floor(i / 128)) ?? 0),
-        ),
-        planes: BLOCKS,
-        planeStride: 128,
+        data: Float64Array.from({ length: planes * 128 }, (_, i) => {
+          const b = Math.floor(i / 1024);
+          return b === dead ? 0 : (which[i % 128]?.(b) ?? 0);
+        }),
+        planes,
         cols: 128,
       },
-      along: { data: Float64Array.from({ length: 64 }, (_, i) => along(Math.floor(i / 8), i % 8)), rows: 8, cols: 8 },
+      along: {
+        data: Float64Array.from({ length: planes * 8 }, (_, i) => along(i % 8, Math.floor(i / 8) % 8)),
+        planes,
+        cols: 8,
+      },
       penalty: { data: new Float64Array(size), cols: size },
       coefficients: { data: coefficients, rows: 128, cols: size },
-      total: { data: total, rows: 8, cols: MOMENTS },
-      left: { data: left, cols: 1 },
+      sum: { data: sum, rows: 256, cols: size },
+      figures: { data: figures, cols: 2 },
     },
     {},
     { strip: size },
@@ -100,7 +98,7 @@ async function solve(moments: Float64Array, which: readonly ((b: number) => numb
           : sum,
       0,
     );
-  return { value, coefficients, total, left: left[0] as number };
+  return { value, coefficients, sum, left: figures[0] as number, pixels: figures[1] };
 }
 
 describe('solve-profile', () => {
@@ -131,14 +129,15 @@ describe('solve-profile', () => {
 
   it('leaves out blocks without terms, unknowns that are not free, and those that the data say nothing of', async () => {
     const spoilt = gather(truth, 0);
-    for (let node = 0; node < 8; node++) spoilt.fill(1e6, (node * BLOCKS + 4) * MOMENTS, (node * BLOCKS + 5) * MOMENTS);
+    spoilt.fill(1e6, 4 * 8 * MOMENTS, 5 * 8 * MOMENTS);
     const silent = { k: 9, order: 0, from: 0, to: 5 };
-    const { value, coefficients, total } = await solve(spoilt, terms, [...unknowns, silent], 4);
+    const { value, coefficients, sum, pixels } = await solve(spoilt, terms, [...unknowns, silent], 4);
     for (const b of [3, 5]) expect(value(3, b, 2)).toBeCloseTo(truth(3, b, 2), 9);
     expect(value(9, 3, 2)).toBe(0);
     // The background has no hats, the functions nothing else.
     expect([coefficients[4], coefficients[5 * 7]]).toEqual([0, 0]);
     expect(coefficients[5 * 7 + 4]).not.toBe(0);
-    expect(total[SIDE * SIDE]).toBe(9 * (BLOCKS - 1));
+    // Each pixel has the background once.
+    expect([pixels, sum[4 * 7 + 4]]).toEqual([8 * 9 * (BLOCKS - 1), 8 * 9 * (BLOCKS - 1)]);
   });
 });

@@ -16,8 +16,7 @@ namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 using namespace rampline::solve_profile;  // NOLINT: the generated ports and parameters
 
-constexpr int64_t kSide = 48, kBackground = 46, kNodes = 8, kOrders = 8, kTerms = 128;
-constexpr int64_t kEntries = kSide * kSide + 1;
+constexpr int64_t kSide = 48, kBackground = 46, kOrders = 8, kTerms = 128, kRows = 256;
 constexpr int64_t kTile = 8;     // rows and columns of a tile; whole registers of at most 8 doubles
 constexpr double kFirm = 1e-12;  // smallest pivot, as a part of its diagonal
 constexpr int64_t kMost = 8192;  // unknowns in all terms
@@ -202,21 +201,27 @@ class Solver {
         return Fail(Code::kUsage, "an unknown is of no function, polynomial or term that there is");
       terms_ = std::max(terms_, to);
     }
-    if (!Number()) return Fail(Code::kUsage, "there are more unknowns than can be solved for");
+    if (unknowns_.size() > kRows || !Number())
+      return Fail(Code::kUsage, "there are more unknowns than can be solved for");
     Envelope envelope(first_);
     std::vector<double> solution(envelope.Size());
     matrix_.assign(unknowns_.size() * static_cast<size_t>(stride_), 0.0);
-    const auto total = call.ports[kTotal].view<double>();
-    for (int64_t node = 0; node < kNodes; node++) std::fill_n(total.at(0, node), kEntries, 0.0);
-    double squares = 0;
-    for (int64_t b = 0; b < moments_.planes; b++) {
+    const auto sum = call.ports[kSum].view<double>();
+    for (int64_t row = 0; row < kRows; row++) std::fill_n(sum.at(0, row), unknowns_.size(), 0.0);
+    double squares = 0, pixels = 0;
+    for (int64_t b = 0, next = 0; b < moments_.planes; b = next) {
       const double* p = across_.at(b, 0);
+      next = b + 1;
+      while (next < moments_.planes && std::equal(p, p + kTerms, across_.at(next, 0))) next++;
       if (std::all_of(p, p + kTerms, [](double v) { return v == 0; })) continue;
-      for (int64_t node = 0; node < kNodes; node++) {
-        Add(1, moments_.at(b, node), kEntries, total.at(0, node));
-        squares += moments_.at(b, node)[kSide * kSide - 1];
+      for (int64_t k = b; k < next; k++) {
+        squares += moments_.at(k, 0)[kSide * kSide - 1];
+        pixels += moments_.at(k, 0)[kSide * kSide];
       }
-      MakeBlock(b);
+      MakeBlock(b, next);
+      for (size_t i = 0; i < unknowns_.size(); i++) {
+        Add(1, matrix_.data() + static_cast<int64_t>(i) * stride_, sum.cols, sum.at(0, static_cast<int64_t>(i)));
+      }
       for (int64_t t = 0; t < terms_; t++) {
         if (p[t] == 0) continue;
         for (const Stretch& run : runs_[t]) {
@@ -239,7 +244,9 @@ class Solver {
     envelope.Solve(solution.data());
     // chi2(0) - chi2(c) = c'b where c is exact
     for (size_t i = 0; i < right.size(); i++) squares -= solution[i] * right[i];
-    call.ports[kLeft].view<double>().data[0] = squares;
+    double* figures = call.ports[kFigures].view<double>().data;
+    figures[0] = squares;
+    figures[1] = pixels;
     const auto out = call.ports[kCoefficients].view<double>();
     for (int64_t t = 0; t < kTerms; t++) std::fill_n(out.at(0, t), unknowns_.size(), 0.0);
     for (int64_t t = 0; t < terms_; t++) {
@@ -280,15 +287,15 @@ class Solver {
     return false;
   }
 
-  // The normal equations of a block: the lower triangle.
-  void MakeBlock(int64_t b) {
+  // The normal equations of blocks of the same fibres.
+  void MakeBlock(int64_t first, int64_t end) {
     const auto size = static_cast<int64_t>(unknowns_.size());
     std::fill(matrix_.begin(), matrix_.end(), 0.0);
     right_.assign(unknowns_.size(), 0.0);
     line_.resize(unknowns_.size());
-    for (int64_t node = 0; node < kNodes; node++) {
-      const double* moments = moments_.at(b, node);
-      const auto along = [&](int64_t i) { return along_.at(0, unknowns_[i].order)[node]; };
+    for (int64_t b = first; b < end; b++) {
+      const double* moments = moments_.at(b, 0);
+      const auto along = [&](int64_t i) { return along_.at(b, 0)[unknowns_[i].order]; };
       for (int64_t i = size - 1, done = kSide; i >= 0; i--) {
         const double* row = moments + unknowns_[i].function * kSide;
         // The polynomials of a function follow each other, and share this.

@@ -1,4 +1,4 @@
-#include <cmath>
+#include <algorithm>
 #include <vector>
 
 #include "generated/solve-profile.h"
@@ -7,7 +7,7 @@ namespace rampline::solve_profile {
 
 namespace {
 
-constexpr int64_t kSide = 48, kEntries = kSide * kSide + 1, kNodes = 8, kOrders = 8, kTerms = 128;
+constexpr int64_t kSide = 48, kOrders = 8, kTerms = 128, kRows = 256;
 
 // A coefficient: an unknown in a term across the fibres.
 struct Coefficient {
@@ -46,33 +46,36 @@ Status Reference(const KernelCall& call) {
     for (int64_t term = value(2); term < value(3); term++) all.push_back({term, i});
   }
   const size_t n = all.size();
-  if (n > 8192) return Fail(Code::kUsage, "there are more unknowns than can be solved for");
-  const auto total = call.ports[kTotal].view<double>();
-  std::vector<std::vector<double>> rows(n, std::vector<double>(n + 1));
-  double squares = 0;
-  for (int64_t node = 0; node < kNodes; node++) {
-    for (int64_t entry = 0; entry < kEntries; entry++) total.at(0, node)[entry] = 0;
-    for (int64_t block = 0; block < moments.planes; block++) {
-      bool counts = false;
-      for (int64_t term = 0; term < kTerms; term++) counts = counts || across.at(block, 0)[term] != 0;
-      if (!counts) continue;
-      const double* m = moments.at(block, node);
-      for (int64_t entry = 0; entry < kEntries; entry++) total.at(0, node)[entry] += m[entry];
-      squares += m[kEntries - 2];
-      // How much a coefficient's function counts here, and where its moments are.
-      const auto factor = [&](const Coefficient& c) {
-        return across.at(block, 0)[c.term] * along.at(0, unknowns.at(0, 1)[c.unknown])[node];
-      };
-      const auto place = [&](const Coefficient& c) { return int64_t{unknowns.at(0, 0)[c.unknown]}; };
-      for (size_t i = 0; i < n; i++) {
-        for (size_t j = 0; j < n; j++) {
-          // Moments are symmetric; where they are not, that of the later unknown's row is taken.
-          const bool later = all[i].unknown >= all[j].unknown;
-          const int64_t entry = later ? place(all[i]) * kSide + place(all[j]) : place(all[j]) * kSide + place(all[i]);
-          rows[i][j] += factor(all[i]) * factor(all[j]) * m[entry];
-        }
-        rows[i][n] += factor(all[i]) * m[place(all[i]) * kSide + kSide - 1];
+  if (n > 8192 || unknowns.cols > kRows) return Fail(Code::kUsage, "there are more unknowns than can be solved for");
+  const auto sum = call.ports[kSum].view<double>();
+  for (int64_t i = 0; i < kRows; i++) {
+    for (int64_t j = 0; j < unknowns.cols; j++) sum.at(0, i)[j] = 0;
+  }
+  std::vector<std::vector<double>> rows(n);
+  for (auto& row : rows) row.resize(n + 1);
+  double squares = 0, pixels = 0;
+  for (int64_t block = 0; block < moments.planes; block++) {
+    bool counts = false;
+    for (int64_t term = 0; term < kTerms; term++) counts = counts || across.at(block, 0)[term] != 0;
+    if (!counts) continue;
+    const double* m = moments.at(block, 0);
+    squares += m[kSide * kSide - 1];
+    pixels += m[kSide * kSide];
+    const auto along_x = [&](int64_t i) { return along.at(block, 0)[unknowns.at(0, 1)[i]]; };
+    const auto place = [&](int64_t i) { return int64_t{unknowns.at(0, 0)[i]}; };
+    // Moments are symmetric; where they are not, that of the later unknown's row is taken.
+    const auto product = [&](int64_t i, int64_t j) {
+      return along_x(i) * along_x(j) * m[place(std::max(i, j)) * kSide + place(std::min(i, j))];
+    };
+    for (int64_t i = 0; i < unknowns.cols; i++) {
+      for (int64_t j = 0; j < unknowns.cols; j++) sum.at(0, i)[j] += product(i, j);
+    }
+    for (size_t i = 0; i < n; i++) {
+      const double p = across.at(block, 0)[all[i].term];
+      for (size_t j = 0; j < n; j++) {
+        rows[i][j] += p * across.at(block, 0)[all[j].term] * product(all[i].unknown, all[j].unknown);
       }
+      rows[i][n] += p * along_x(all[i].unknown) * m[place(all[i].unknown) * kSide + kSide - 1];
     }
   }
   for (size_t i = 0; i < n; i++) rows[i][i] += penalty.data[all[i].unknown];
@@ -85,7 +88,8 @@ Status Reference(const KernelCall& call) {
     out.at(0, all[i].term)[all[i].unknown] = solution[i];
     squares -= solution[i] * rows[i][n];
   }
-  call.ports[kLeft].view<double>().data[0] = squares;
+  call.ports[kFigures].view<double>().data[0] = squares;
+  call.ports[kFigures].view<double>().data[1] = pixels;
   return Ok();
 }
 

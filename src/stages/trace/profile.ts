@@ -125,8 +125,9 @@ const isLit = (flux: Float32Array, fibre: number, cols: number): boolean => {
   return false;
 };
 
-/** Terms across the fibres and polynomials along x that kernel solve-profile has room for. */
+/** Terms across the fibres, polynomials along x and unknowns that kernel solve-profile has room for. */
 const TERMS = 128;
+const ROWS = 256;
 const ORDERS = 8;
 
 /** A function (COMPONENTS: the background), its polynomial along x, and the terms across the fibres in which it is free. */
@@ -226,35 +227,39 @@ class Fit {
       {
         ...this.ports,
         basis: table,
-        moments: { data: moments, planes: NODES, rows: this.rowsOfBlocks, cols: MOMENTS },
+        // [block][node], as those of the same fibres are to follow each other
+        moments: {
+          data: moments,
+          planes: NODES,
+          planeStride: MOMENTS,
+          rows: this.rowsOfBlocks,
+          rowStride: NODES * MOMENTS,
+          cols: MOMENTS,
+        },
       },
       { fibres: BLOCK_FIBRES, window: WINDOW },
       { strip: cols, threads: this.threads },
     );
     const { size, unknowns, rowsOfBlocks, fibreTerms } = this;
-    const across = new Float64Array(rowsOfBlocks * TERMS);
+    const planes = rowsOfBlocks * NODES;
+    const [across, along] = [new Float64Array(planes * TERMS), new Float64Array(planes * ORDERS)];
     for (let b = 0; b < rowsOfBlocks; b++) {
       const own = this.lit.filter((f) => Math.floor(f / BLOCK_FIBRES) === b);
-      for (const [t, values] of fibreTerms.entries()) {
-        across[b * TERMS + t] = own.reduce((sum, f) => sum + (values[f] as number) / own.length, 0);
+      const values = fibreTerms.map((term) => own.reduce((sum, f) => sum + (term[f] as number) / own.length, 0));
+      for (let node = 0; node < NODES; node++) {
+        const plane = b * NODES + node;
+        across.set(values, plane * TERMS);
+        // The profile's straight lines from node to node, in the middle of an eighth.
+        const middle = this.columnTerms.map((q) => 0.5 * ((q[node] as number) + (q[node + 1] as number)));
+        if (own.length > 0) along.set(middle, plane * ORDERS);
       }
     }
-    const penalty = this.penaltyOf(moments, across);
-    const along = Float64Array.from({ length: ORDERS * NODES }, (_, i) =>
-      this.alongEighth(Math.floor(i / NODES), i % NODES),
-    );
-    const [total, left] = [new Float64Array(NODES * MOMENTS), new Float64Array(1)];
+    const penalty = this.penaltyOf(moments, along);
+    const [sum, figures] = [new Float64Array(ROWS * size), new Float64Array(2)];
     await runKernel(
       'solve-profile',
       {
-        moments: {
-          data: moments,
-          planes: rowsOfBlocks,
-          planeStride: MOMENTS,
-          rows: NODES,
-          rowStride: rowsOfBlocks * MOMENTS,
-          cols: MOMENTS,
-        },
+        moments: { data: moments, planes, cols: MOMENTS },
         unknowns: {
           data: Int32Array.from([
             ...unknowns.map(({ k }) => k),
@@ -265,63 +270,33 @@ class Fit {
           rows: 4,
           cols: size,
         },
-        across: { data: across, planes: rowsOfBlocks, planeStride: TERMS, cols: TERMS },
-        along: { data: along, rows: ORDERS, cols: NODES },
+        across: { data: across, planes, cols: TERMS },
+        along: { data: along, planes, cols: ORDERS },
         penalty: { data: penalty, cols: size },
         coefficients: { data: this.coefficients, rows: TERMS, cols: size },
-        total: { data: total, rows: NODES, cols: MOMENTS },
-        left: { data: left, cols: 1 },
+        sum: { data: sum, rows: ROWS, cols: size },
+        figures: { data: figures, cols: 2 },
       },
       {},
       { strip: size },
     );
-    this.chi2 = left[0] as number;
-    for (let node = 0; node < NODES; node++) this.pixels += total[(node + 1) * MOMENTS - 1] as number;
-    this.setErrors(this.meanBlock(total, penalty));
-  }
-
-  /** The profile's straight lines from node to node, in the middle of an eighth. */
-  private alongEighth(order: number, node: number): number {
-    const values = this.columnTerms[order] as Float64Array;
-    return 0.5 * ((values[node] as number) + (values[node + 1] as number));
+    [this.chi2, this.pixels] = figures as unknown as [number, number];
+    for (let i = 0; i < size; i++) sum[i * size + i] = (sum[i * size + i] as number) + (penalty[i] as number);
+    this.setErrors(sum.subarray(0, size * size));
   }
 
   /** A share of the weight of the best-known unknown of a profile, for all of a profile. */
-  private penaltyOf(moments: Float64Array, across: Float64Array): Float64Array {
-    const { basis, rowsOfBlocks } = this;
-    let most = 0;
-    for (const { k, along } of this.unknowns) {
-      if (k === COMPONENTS) continue;
+  private penaltyOf(moments: Float64Array, along: Float64Array): Float64Array {
+    const weights = this.unknowns.map(({ k, along: order }) => {
       let weight = 0;
-      for (let b = 0; b < rowsOfBlocks; b++) {
-        if (across.subarray(b * TERMS, (b + 1) * TERMS).every((value) => value === 0)) continue;
-        for (let node = 0; node < NODES; node++) {
-          const own = moments[(node * rowsOfBlocks + b) * MOMENTS + k * (SIDE + 1)] as number;
-          weight += this.alongEighth(along, node) ** 2 * own;
-        }
+      for (let plane = 0; k !== COMPONENTS && plane < along.length / ORDERS; plane++) {
+        weight +=
+          (along[plane * ORDERS + order] as number) ** 2 * (moments[plane * MOMENTS + k * (SIDE + 1)] as number);
       }
-      most = Math.max(most, weight);
-    }
-    return Float64Array.from(this.unknowns, ({ k }) => (k < basis.count ? PENALTY * most : 0));
-  }
-
-  /** The normal equations of all blocks together. */
-  private meanBlock(total: Float64Array, penalty: Float64Array): Float64Array {
-    const { size, unknowns } = this;
-    const matrix = new Float64Array(size * size);
-    for (let node = 0; node < NODES; node++) {
-      const q = Float64Array.from(unknowns, ({ along }) => this.alongEighth(along, node));
-      for (let i = 0; i < size; i++) {
-        const line = node * MOMENTS + (unknowns[i] as Unknown).k * SIDE;
-        for (let j = 0; j < size; j++) {
-          matrix[i * size + j] =
-            (matrix[i * size + j] as number) +
-            (q[i] as number) * (q[j] as number) * (total[line + (unknowns[j] as Unknown).k] as number);
-        }
-      }
-    }
-    for (let i = 0; i < size; i++) matrix[i * size + i] = (matrix[i * size + i] as number) + (penalty[i] as number);
-    return matrix;
+      return weight;
+    });
+    const most = Math.max(...weights);
+    return Float64Array.from(this.unknowns, ({ k }) => (k === COMPONENTS ? 0 : PENALTY * most));
   }
 
   /**
