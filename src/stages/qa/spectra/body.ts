@@ -5,7 +5,7 @@ import type { Tweak } from '../../../core/spectra.js';
 import type { CardInput, FitsFile, HduInput } from '../../../fits/index.js';
 import { type Background, fitBackground, subtractBackground } from '../../background.js';
 import { paintModel } from '../../paint.js';
-import { readRates } from '../../rates_image.js';
+import { readRates, weightsOf } from '../../rates_image.js';
 import { type ModelTerm, readSpectra, type SpectraFibre, type SpectraProduct } from '../../spectra_product.js';
 import type { StageBody, StageContext, StageInputFile, StageResult } from '../../stage.js';
 import { readTraceFacts, readTraces } from '../../trace_product.js';
@@ -76,7 +76,7 @@ async function gather(context: StageContext, image: StageInputFile): Promise<Gat
   }
   const { traces, background: grid, findings } = await readTraces(traced.file);
   const rates = await readRates(image.file, threads);
-  const { rows, cols, unit, error, dq, ivar } = rates;
+  const { rows, cols, unit, error, dq } = rates;
   const own = readTraceFacts(traced.file).exposure === identity.exposure;
   const trace = product?.spectra.trace;
   const size = traces.fibres * traces.cols;
@@ -91,9 +91,12 @@ async function gather(context: StageContext, image: StageInputFile): Promise<Gat
   const moved = { rows, cols, fibres: traces.fibres, centre, width, profile: traces.profile };
   // As the extraction did; the product of a flat has its own on a grid.
   const subtracted = spectra === undefined || spectra.file.hdu(0).header.get('BACKGRND') === true;
-  const background: Background | undefined = subtracted
-    ? await fitBackground({ ...moved, image: rates.image, ivar, threads })
-    : undefined;
+  const fitted = async (): Promise<Background> => {
+    const photons = product?.spectra.model.find(({ name }) => name === 'PHOTVAR')?.value ?? 0;
+    const ivar = await weightsOf(rates.image, error, dq, rows, cols, threads, photons);
+    return fitBackground({ ...moved, image: rates.image, ivar, threads });
+  };
+  const background = subtracted ? await fitted() : undefined;
   const light =
     background === undefined ? rates.image : await subtractBackground(rates.image, rows, cols, background, threads);
   const coarse =

@@ -10,6 +10,7 @@ import {
   type ChipMeasures,
   type FibreNumbers,
   litFibres,
+  PROFILE_COLUMNS,
   type ProfilePlace,
   profilePlaces,
 } from './measure.js';
@@ -279,18 +280,19 @@ async function residualFigures(input: ChipInput, measures: ChipMeasures): Promis
 
 /** Least light of a profile that its plot shows. */
 const PROFILE_FLOOR = 3e-5;
+/** A third of the page: text keeps its size. */
+const PROFILE_WIDTH = 320;
 
-function profileFigure({ fibre, x, table, points }: ProfilePlace): string {
+function profileFigure({ fibre, x, table, points, errors }: ProfilePlace): string {
   const reach = table.at(-1)?.[0] ?? 1;
-  // The rest is below the axis: noise about nothing.
-  const shown = points.filter(([, v]) => v > PROFILE_FLOOR);
   const plot = drawPlot({
     title: `profile of fibre ${fibre.index} at column ${x}`,
-    height: 190,
+    width: PROFILE_WIDTH,
+    height: 180,
     x: { label: 'rows from the centre', range: [-reach, reach] },
-    y: { label: 'light in a pixel', log: true, range: [PROFILE_FLOOR, 1] },
+    y: { label: 'part of the light', log: true, range: [PROFILE_FLOOR, 1] },
     series: [
-      { points: shown, style: 'points', colour: LINE_COLOURS[4] as string },
+      { points, errors, style: 'points', colour: LINE_COLOURS[4] as string },
       { points: table.map(([u, v]) => [u, Math.max(v, PROFILE_FLOOR)] as const), colour: LINE_COLOURS[0] as string },
     ],
   });
@@ -318,6 +320,8 @@ async function backgroundFigure({ background, image, chip }: ChipInput): Promise
   );
 }
 
+/** Three digits. */
+const three = (value: number) => number(Number(value.toPrecision(3)));
 /** Points of a plotted spectrum. */
 const SPECTRUM_POINTS = 512;
 
@@ -358,7 +362,7 @@ async function spectraFigures(input: ChipInput, measures: ChipMeasures): Promise
     figures.push(
       figure(
         plot,
-        `Fibre ${fibre.index} (${fibre.number})${text(input.fibreShows?.(fibre.index) ?? '')}, the ${what} of ${known.length}: mean S/N ${number(fibre.sn)} in a column, χ²/dof ${number(fibre.chi2)}.`,
+        `Fibre ${fibre.index} (${fibre.number})${text(input.fibreShows?.(fibre.index) ?? '')}, the ${what} of ${known.length}: mean S/N ${three(fibre.sn)} in a column, χ²/dof ${three(fibre.chi2)}.`,
       ),
     );
   }
@@ -406,7 +410,7 @@ export async function chipSection(input: ChipInput, measures: ChipMeasures): Pro
     spectra.length === 0 ? '' : `<h3>Three spectra</h3><div class="figures">${spectra.join('')}</div>`,
     places.length === 0
       ? '<h3>Profiles</h3><p>No fibre has enough light for one.</p>'
-      : `<h3>Profile at ${count(places.length)} places</h3><p class="soft">Line: the table of the flat, in pixels; points: pixels of this exposure, of six columns, without the light of other fibres and the background.</p><div class="nine">${places.join('')}</div>`,
+      : `<h3>Profile at ${count(places.length)} places</h3><p class="soft">Line: part of a fibre’s light in a pixel by the profiles of the flat; points: pixels of ${PROFILE_COLUMNS} columns of this exposure, without the light of other fibres and the background, means in steps of a quarter of a row with their errors. What is below ${number(PROFILE_FLOOR)}, also noise below 0, is on the lower edge.</p><div class="nine">${places.join('')}</div>`,
     input.background === undefined
       ? ''
       : `<h3>Scattered light</h3><div class="figures">${await backgroundFigure(input)}</div>`,

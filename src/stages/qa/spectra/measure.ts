@@ -296,19 +296,23 @@ export function pixelLight(
   return (1 - part) * light(node) + part * light(node + 1);
 }
 
-/** A profile at one place and what the pixels of a few columns say of it. */
+/** A profile at one place and what the pixels of columns around it say of it. */
 export interface ProfilePlace {
   readonly fibre: FibreNumbers;
   readonly x: number;
   /** Rows from the centre, light in a pixel as a part of all. */
   readonly table: readonly (readonly [number, number])[];
+  /** The same of pixels, means of bins of 1 / PROFILE_BINS px, and their errors. */
   readonly points: readonly (readonly [number, number])[];
+  readonly errors: readonly number[];
 }
 
-/** Columns of pixels that a profile is compared with. */
-const PROFILE_COLUMNS = 6;
+/** Columns of pixels that a profile is compared with; it hardly changes over them. */
+export const PROFILE_COLUMNS = 64;
 /** Rows each way. */
 const PROFILE_ROWS = 10;
+/** In a pixel: a trace crosses parts of one over these columns. */
+const PROFILE_BINS = 4;
 
 /** Three fibres of low, middle and high rows at three columns. */
 export function profilePlaces(input: ChipInput, measures: ChipMeasures): ProfilePlace[] {
@@ -324,24 +328,45 @@ export function profilePlaces(input: ChipInput, measures: ChipMeasures): Profile
       const at = (x: number) => fibre.index * cols + x;
       const lightAt = (x: number, offset: number) =>
         pixelLight(profile, { fibre: fibre.index, x, cols }, offset, width[at(x)] as number);
-      const points: (readonly [number, number])[] = [];
+      const bins = Array.from({ length: 2 * PROFILE_ROWS * PROFILE_BINS + 1 }, () => ({
+        light: 0,
+        own: 0,
+        variance: 0,
+      }));
       for (let x = Math.max(0, x0 - PROFILE_COLUMNS / 2); x < Math.min(cols, x0 + PROFILE_COLUMNS / 2); x++) {
         const [light, y0] = [flux[at(x)] as number, centre[at(x)] as number];
-        if (!(light > 0)) continue;
+        // Also where noise made it negative: means of those above 0 alone would be too wide.
+        if (!Number.isFinite(light)) continue;
         for (let y = Math.ceil(y0 - PROFILE_ROWS); y <= y0 + PROFILE_ROWS; y++) {
           if (y < 0 || y >= image.rows) continue;
           const i = y * image.cols + x;
-          if (((image.dq[i] as number) & NO_WEIGHT_BITS) !== 0) continue;
+          const [value, error] = [image.rates[i] as number, image.error[i] as number];
+          if (((image.dq[i] as number) & NO_WEIGHT_BITS) !== 0 || !(error > 0)) continue;
           // Without the light of the others, which the model knows.
           const others = model === undefined ? 0 : (model[i] as number) - light * lightAt(x, y - y0);
-          points.push([y - y0, ((image.rates[i] as number) - others) / light]);
+          const bin = bins[Math.round((y - y0 + PROFILE_ROWS) * PROFILE_BINS)];
+          if (bin === undefined || !Number.isFinite(value - others)) continue;
+          bin.light += light;
+          bin.own += value - others;
+          bin.variance += error * error;
         }
       }
+      const found = bins.map(({ light, own, variance }, i) => ({
+        point: [i / PROFILE_BINS - PROFILE_ROWS, own / light] as const,
+        error: Math.sqrt(variance) / light,
+      }));
+      const known = found.filter(({ error }) => error > 0 && Number.isFinite(error));
       const table = Array.from({ length: 20 * PROFILE_ROWS + 1 }, (_, i) => {
         const offset = i / 10 - PROFILE_ROWS;
         return [offset, lightAt(x0, offset)] as const;
       });
-      return { fibre, x: x0, table, points };
+      return {
+        fibre,
+        x: x0,
+        table,
+        points: known.map(({ point }) => point),
+        errors: known.map(({ error }) => error),
+      };
     }),
   );
 }

@@ -41,6 +41,8 @@ export interface ChipPart {
   readonly checks: readonly Check[];
   readonly grade: Grade;
   readonly measures: Pick<ChipMeasures, 'numbers' | 'fibres' | 'pulls'>;
+  /** Of its light. */
+  readonly unit: string;
   readonly remarks: readonly string[];
   readonly html: string;
 }
@@ -63,6 +65,7 @@ export async function chipPart(
     checks,
     grade: worse(...checks.flatMap(({ verdict }) => (verdict === 'not measured' ? [] : [verdict]))),
     measures: { numbers, fibres, pulls },
+    unit: input.image.unit,
     remarks: input.remarks,
     html: await chipSection(input, measures),
   };
@@ -78,7 +81,6 @@ const STYLE = `
 .nine{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:10px}.nine figure+figure{margin-top:0}.nine figcaption{margin-top:0}
 nav a{display:inline-block;margin-right:1em}a{color:inherit}
 @media(max-width:640px){.nine{grid-template-columns:minmax(0,1fr)}}
-@media(min-width:641px){.nine svg text{font-size:15px}}
 @media print{.wide svg{min-width:0}.nine{grid-template-columns:repeat(3,minmax(0,1fr))}.chip{break-before:page}}
 `;
 
@@ -168,12 +170,15 @@ function throughputFigure(parts: readonly ChipPart[]): string {
       width: 900,
       height: 280,
       x: { label: 'fibre, from the bottom of the chip', range: fibreRange(parts) },
-      y: { label: 'throughput, 1: median', range: [0, 1.1 * Math.max(1.2, ...known)] },
+      y: { label: 'relative throughput', range: [0, 1.1 * Math.max(1.2, ...known)] },
       series: [...good, ...marked],
     })}</div>`,
-    `Relative throughput of each fibre with its error. ${counts.map(([chips, states]) => `Chip ${text(chips)}: ${states}.`).join(' ')}`,
+    `Relative throughput of each fibre with its error, 1 the median fibre of a chip. ${counts.map(([chips, states]) => `Chip ${text(chips)}: ${states}.`).join(' ')}`,
   );
 }
+
+/** With more than this the axis of chi2 is logarithmic, or those that are right would be one line. */
+const LARGE_CHI2 = 5;
 
 /** Marked points that no line joins. */
 const apart = (points: readonly (readonly [number, number])[]) =>
@@ -195,7 +200,7 @@ function fibreFigure(
     }),
   );
   const known = series.flatMap(({ points }) => points.map(([, v]) => v)).filter(Number.isFinite);
-  if (known.length === 0) return '';
+  if (known.length === 0) return `<p>No fibre has a value: ${text(labels.title)} cannot be drawn.</p>`;
   const positive = known.filter((v) => v > 0);
   const wide = positive.length > 0 && Math.max(...positive) > 30 * Math.max(1e-3, Math.min(...positive));
   return figure(
@@ -203,9 +208,9 @@ function fibreFigure(
       title: labels.title,
       x: { label: 'fibre', range: fibreRange(parts) },
       y:
-        value === 'chi2'
+        value === 'chi2' && Math.max(...known) < LARGE_CHI2
           ? { label: labels.axis, range: [0, Math.max(2, 1.1 * Math.max(...known))] }
-          : wide
+          : wide || value === 'chi2'
             ? { label: labels.axis, log: true }
             : { label: labels.axis, range: [Math.min(0, 1.1 * Math.min(...known)), 1.15 * Math.max(...known, 0) || 1] },
       series,
@@ -252,7 +257,7 @@ function pullFigure(parts: readonly ChipPart[]): string {
         ),
       ],
     }),
-    `${said.join(' ')} A flux is fitted to each column of a fibre, so that even a right model leaves less than the unit normal.`,
+    `${said.join(' ')} A flux is fitted to each column of a fibre, so that even a right model leaves less than the unit normal. The errors are those of the image, which are larger for a pixel that noise made brighter: of faint light the pulls lean to the left.`,
   );
 }
 
@@ -302,6 +307,20 @@ function troubleList(head: ExposureHead, parts: readonly ChipPart[]): string {
 const titleOf = ({ tele, mjd, exposure, kind }: ExposureHead) =>
   `${kind === '' ? 'exposure' : kind} ${tele} ${mjd} ${String(exposure).padStart(4, '0')}`;
 
+/** By how much the traces were moved, or that the light did not tell it. */
+function movedFact(parts: readonly ChipPart[]): (readonly [string, string])[] {
+  const said = parts.flatMap(({ chip, checks, measures: { numbers } }) => {
+    if (!checks.some((one) => one.number === 'tweak.shift')) return [];
+    const [shift, error] = [numbers['tweak.shift'], numbers['tweak.shiftError']];
+    return [
+      shift === undefined || error === undefined
+        ? `${chip} not measured, as the flat has them`
+        : `${chip} ${shift.toFixed(4)} ± ${error.toFixed(4)} px`,
+    ];
+  });
+  return said.length === 0 ? [] : [['traces moved', said.join(', ')]];
+}
+
 /** The whole page. */
 export function spectraPage(head: ExposureHead, parts: readonly ChipPart[]): string {
   const title = titleOf(head);
@@ -310,7 +329,7 @@ export function spectraPage(head: ExposureHead, parts: readonly ChipPart[]): str
     remarks.length === 0
       ? ''
       : `<h2>Warnings</h2><ul>${remarks.map(([chips, sentence]) => `<li>${text(`${chips}: ${sentence}`)}</li>`).join('')}</ul>`;
-  const list = `<dl>${head.facts.map(([label, value]) => `<dt>${text(label)}</dt><dd>${text(value)}</dd>`).join('')}</dl>`;
+  const list = `<dl>${[...head.facts, ...movedFact(parts)].map(([label, value]) => `<dt>${text(label)}</dt><dd>${text(value)}</dd>`).join('')}</dl>`;
   const sources =
     head.inputs.length === 0
       ? ''
@@ -340,7 +359,7 @@ export function spectraPage(head: ExposureHead, parts: readonly ChipPart[]): str
     }),
     fibreFigure(parts, 'flux', {
       title: 'flux by fibre',
-      axis: 'mean flux',
+      axis: `mean flux [${parts[0]?.unit ?? ''}]`,
       caption: 'Mean flux of each fibre in a column.',
     }),
   ].join('');
