@@ -3,11 +3,11 @@
  *
  * Against our own Horne, a vectorised numpy Horne (windows of ±8 rows, without bits, chi2 and outliers; with profiles from a table as
  * ours, with ±12 rows, has them, and with profiles that are made beforehand and not counted), and reading flux and variance once (memcmp of two arrays of
- * that size). Says of each goal whether it is met; never fails.
+ * that size). Says of each goal whether it is met; never fails. --save keeps the figures in bench/results.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { columns, interleave, output, ROOT, setUp, timed } from './timing.mjs';
+import { columns, interleave, keep, machine, output, ROOT, setUp, timed } from './timing.mjs';
 
 setUp('product', true);
 const js = (path) => import(new URL(`build/js/${path}`, `file://${ROOT}`));
@@ -93,3 +93,11 @@ console.log(columns(table, [1, 2]));
 console.log(
   `\nCPU ms: joint ${ours.toFixed(1)}, Horne ${best.horne.cpuMs.toFixed(1)}, numpy ${numpy.toFixed(0)}, reading ${best.stream.cpuMs.toFixed(2)}`,
 );
+if (process.argv.includes('--save')) {
+  const results = table
+    .slice(1)
+    .map(([what, goal, measured, met]) => ({ what, goal, measured: Number(measured), met }));
+  const cpuMs = { joint: ours, horne: best.horne.cpuMs, numpy, numpyProfilesGiven: given, reading: best.stream.cpuMs };
+  const date = new Date().toISOString().slice(0, 10);
+  console.log(`kept in ${keep({ date, machine: machine(), rounds: ROUNDS, results, cpuMs }, '-extraction-speed')}`);
+}

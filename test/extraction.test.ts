@@ -16,7 +16,7 @@ it('bench/extraction holds every way to extract against the truth, and joint ext
 }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'extraction-'));
   const plot = join(folder, 'pulls.svg');
-  const args = ['bench/extraction.mjs', '--rows', '450', '--json', '--plot', plot];
+  const args = ['bench/extraction.mjs', '--only', 'given', '--rows', '450', '--json', '--plot', plot];
   const { stdout, stderr, status } = spawnSync(process.execPath, args, { encoding: 'utf8', maxBuffer: 2 ** 24 });
   expect(stderr).toBe('');
   const { goals } = JSON.parse(stdout) as { goals: Goal[] };
@@ -35,6 +35,39 @@ it('bench/extraction holds every way to extract against the truth, and joint ext
   for (const method of ['horne', 'boxcar']) {
     expect(value('most of a 1000:1 neighbour left', method)).toBeGreaterThan(1e-4);
   }
+  expect(readFileSync(plot, 'utf8')).toMatch(/^<svg[\s\S]*<polyline[\s\S]*<\/svg>\n$/);
+  rmSync(folder, { recursive: true });
+});
+
+it('bench/extraction holds spectra from measured traces against the truth, and says what is missed', {
+  timeout: 120_000,
+}, () => {
+  const folder = mkdtempSync(join(tmpdir(), 'extraction-'));
+  const plot = join(folder, 'pulls.svg');
+  const args = [
+    'bench/extraction.mjs',
+    '--only',
+    'measured',
+    '--rows',
+    '450',
+    '--draws',
+    '12',
+    '--json',
+    '--plot',
+    plot,
+  ];
+  const { stdout, stderr, status } = spawnSync(process.execPath, args, { encoding: 'utf8', maxBuffer: 2 ** 24 });
+  expect(stderr).toBe('');
+  const report = JSON.parse(stdout);
+  const { goals, traces } = report.measured.chips.b as { goals: Goal[]; traces: (Goal & { value: number })[] };
+  for (const { values } of goals)
+    for (const name of ['joint', 'horne', 'upstream']) expect(values[name]).toBeTypeOf('number');
+  for (const { value } of traces) expect(value).toBeTypeOf('number');
+  // Of a strip; a whole chip's are the bench's own goals.
+  expect(traces[0]?.value).toBeGreaterThan(0);
+  expect(traces[0]?.value).toBeLessThan(0.05);
+  expect(report.measured.identified).toMatchObject({ value: 12, goal: 12, met: true });
+  expect(status).toBe((report.goals as Goal[]).every(({ met }) => met !== false) ? 0 : 1);
   expect(readFileSync(plot, 'utf8')).toMatch(/^<svg[\s\S]*<polyline[\s\S]*<\/svg>\n$/);
   rmSync(folder, { recursive: true });
 });
