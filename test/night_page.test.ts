@@ -219,6 +219,24 @@ test('a number with an error is plotted with it, and the error is no series of i
   expect(bars(nightPage(report, thumbs)) - bars(nightPage(without, thumbs))).toBe(shifts[0]?.points.length);
 });
 
+test('numbers that stages call alike and mean otherwise are series of their own', () => {
+  const { plan, facts } = syntheticNight(6);
+  const [first] = plan.jobs.filter(({ scope }) => scope === 'chip');
+  const id = `trace-${first?.id}`;
+  const job = { ...first, id, stage: 'trace' } as (typeof plan.jobs)[number];
+  const template = facts.events.find(({ outcome }) => outcome?.job === first?.id) as (typeof facts.events)[number];
+  const summary = { chi2: 1.01, level: 450, ok: 298 };
+  const event = { ...template, job: id, stage: 'trace', outcome: { ...template.outcome, job: id, summary } };
+  const whole = new Map([...facts.whole, [id, { bytes: 1, products: ['trace.fits'], pages: [] }]]);
+  const events = [...facts.events, event as (typeof facts.events)[number]];
+  const { series } = accountOf({ ...plan, jobs: [...plan.jobs, job] }, 'apo', { ...facts, events, whole });
+  const of = (name: string) =>
+    series.filter((one) => one.name === name).map(({ stages, points }) => [stages, points.length]);
+  expect(of('chi2 of traces')).toEqual([[['trace'], 1]]);
+  expect(of('fibres that are ok')).toEqual([[['trace'], 1]]);
+  expect(series.find(({ name }) => name === 'rate')?.stages ?? []).not.toContain('trace');
+});
+
 test('a failed job makes a bad night', () => {
   const { plan, facts } = syntheticNight(20);
   const failure = { error: 'bug', exitCode: 70, message: 'a promise was broken' } as const;

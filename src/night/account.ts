@@ -60,13 +60,30 @@ const PIXEL_COUNTS: Readonly<Record<string, string>> = {
   noCalibration: 'no calibration',
 };
 /** Summary numbers that say what was asked for, not how the detector was. */
-const SETTINGS: readonly string[] = ['reads', 'readsUsed'];
-/** Names and units of those that are known: medians of good pixels. */
+const SETTINGS: readonly string[] = ['reads', 'readsUsed', 'extract.flat'];
+/** Names and units of those that are known: medians of good pixels; of a stage where the same word means another thing. */
 const NAMES: Readonly<Record<string, readonly [name: string, unit: string]>> = {
   level: ['rate', 'DN/read'],
   error: ['error of the rate', 'DN/read'],
   chi2: ['reduced chi2', ''],
   zeroPoint: ['zero point', 'DN'],
+  'trace.level': ['light of a fibre of a flat', 'DN/read'],
+  'trace.chi2': ['chi2 of traces', ''],
+  'trace.shift': ['shift of flats against the metrology', 'px'],
+  'trace.rms': ['scatter of centres about their traces', 'px'],
+  'trace.ok': ['fibres that are ok', ''],
+  'trace.low': ['fibres of little light', ''],
+  'trace.broken': ['fibres that are broken', ''],
+  'trace.blended': ['fibres that are blended', ''],
+  'trace.off-chip': ['fibres beyond the chip', ''],
+  'extract.chi2': ['chi2 of spectra', ''],
+  'extract.outliers': ['values of spectra with an outlier', ''],
+  'extract.missing': ['values of spectra that are missing', ''],
+  'model.chi2': ['chi2 of models', ''],
+  'model.scatter': ['scatter of the residual over its error', ''],
+  'model.outliers': ['pixels off the model', ''],
+  'model.share': ['pixels off the model, share', ''],
+  'model.background': ['scattered light of flats', 'DN/read'],
 };
 /** A stage may put the unit into the name: 'width [pixel]'. */
 const UNIT_IN_NAME = /^(.*) \[(.*)\]$/;
@@ -410,9 +427,11 @@ function seriesOf(fates: ReadonlyMap<string, Fate>, pixels: number): NightSeries
     if (state !== 'done' || exposure === undefined || outcome?.summary === undefined) continue;
     const { kind, exposureSeconds } = job.exposures[0] as Exposure;
     for (const [key, value] of Object.entries(outcome.summary)) {
-      if (typeof value !== 'number' || !Number.isFinite(value) || SETTINGS.includes(key)) continue;
+      const own = `${job.stage}.${key}`;
+      if (typeof value !== 'number' || !Number.isFinite(value)) continue;
+      if (SETTINGS.includes(key) || SETTINGS.includes(own)) continue;
       if (key.endsWith(ERROR) && key.slice(0, -ERROR.length) in outcome.summary) continue;
-      let [name, unit] = NAMES[key] ?? UNIT_IN_NAME.exec(key)?.slice(1) ?? [key, ''];
+      let [name, unit] = NAMES[own] ?? NAMES[key] ?? UNIT_IN_NAME.exec(key)?.slice(1) ?? [key, ''];
       let shown = value;
       if (key === 'jumps') {
         if (!(exposureSeconds > 0)) continue;

@@ -66,6 +66,31 @@ describe('plots', () => {
     expect(svg).toContain('<circle');
     expect(svg).toContain('>HOT</text>');
   });
+  it('keeps the bars of errors inside the frame', () => {
+    const svg = drawPlot({
+      title: 't',
+      x: { label: 'x' },
+      y: { label: 'y' },
+      series: [
+        {
+          points: [
+            [0, 1],
+            [1, 1.1],
+          ],
+          errors: [5, Number.NaN],
+          style: 'points',
+          colour: 'red',
+        },
+      ],
+    });
+    const [, top, height] = (/<rect class="frame"[^>]* y="([\d.]+)"[^>]* height="([\d.]+)"/.exec(svg) ?? []).map(
+      Number,
+    );
+    const bars = /stroke="red" d="M[\d.]+ ([\d.]+)V([\d.]+)"/.exec(svg) ?? [];
+    const ends = [Number(bars[1]), Number(bars[2])];
+    expect(Math.min(...ends)).toBeGreaterThan(top as number);
+    expect(Math.max(...ends)).toBeLessThan((top as number) + (height as number));
+  });
   it('escapes what would be markup', () => {
     expect(escapeMarkup(`<a href="x">'&\u0007`)).toBe('&lt;a href=&quot;x&quot;&gt;&#39;&amp; ');
   });

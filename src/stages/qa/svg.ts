@@ -215,7 +215,12 @@ export function drawPlot(plot: Plot, own = false): string {
   const top = own ? 30 : 8;
   const bottom = height - (plot.x.dates === true ? 52 : 38) - legend.length * 18;
   const allX = series.flatMap(({ points }) => points.map(([u]) => u));
-  const allY = series.flatMap(({ points }) => points.map(([, v]) => v));
+  const allY = series.flatMap(({ points, errors = [] }) =>
+    points.flatMap(([, v], i) => {
+      const error = errors[i] ?? 0;
+      return error > 0 ? [v - error, v, v + error] : [v];
+    }),
+  );
   const y = scaleOf(plot.y, allY, bottom, top, Math.max(2, Math.round((bottom - top) / 40)));
   const left = 26 + Math.max(18, ...y.labels.map((text) => text.length * CHARACTER));
   const right = width - 14;
