@@ -43,22 +43,28 @@ export function defineExtract(program: Command, define: Define): void {
         'a warning. The relative throughput of the fibres comes from the nearest dome flat among the traces.\n' +
         'One failing image does not stop the others; products that are done are skipped. A night does all this by itself: `rampline run`.',
       examples: [
-        ['rampline extract 2dcal-apo-60857-b-0015.fits --trace trace-apo-60857-b-0012.fits -o out', 'one chip'],
-        ['rampline extract out/2dcal-apo-60857-b-00*.fits --trace out/trace-apo-60857-b-0012.fits', 'of one chip, all'],
-        ['rampline extract 2dcal.fits --trace trace.fits --method boxcar -o simple', 'the sum of five rows'],
+        ['rampline extract out/2dcal-apo-60857-b-0015.fits --trace out/trace-apo-60857-b-0012.fits -o out', 'one chip'],
         [
-          'rampline extract 2dcal.fits --trace trace.fits --decorrelate',
+          'rampline extract out/2dcal-apo-60857-b-*.fits --trace out/trace-apo-60857-b-0012.fits -o out',
+          'all of one chip',
+        ],
+        [
+          'rampline extract out/2dcal-apo-60857-b-0015.fits --trace out/trace-apo-60857-b-0012.fits --method boxcar -o simple',
+          'the sum of five rows',
+        ],
+        [
+          'rampline extract out/2dcal-apo-60857-b-0015.fits --trace out/trace-apo-60857-b-0012.fits --decorrelate -o apart',
           'DFLUX = RESOLUTION x FLUX too: errors that stand alone',
         ],
         [
-          'rampline extract NS.fits --instrument nirspec --trace trace-keck-55315-spec-0101.fits -o out',
+          'rampline extract NS.20100429.40280.fits.gz --instrument nirspec --trace out/trace-keck-55315-spec-0101.fits -o out',
           'the object in a long slit, less the sky beside it, from a raw image',
         ],
       ],
     },
     (command) =>
       command
-        .argument('<image...>', 'calibrated 2-D products')
+        .argument('<image...>', 'calibrated 2-D products (nirspec: raw images)')
         .requiredOption('--trace <file>', 'traces of a flat of the same chip; may be repeated', collectList)
         .addOption(
           new Option('--method <how>', 'how the light is taken apart (default joint)').choices(EXTRACTION_METHODS),

@@ -19,14 +19,15 @@ export function defineModel(program: Command, define: Define): void {
         'FILE: the calibrated 2-D product of an exposure (2dcal-...fits), the traces of a flat of its chip (trace-...fits), and, where they\n' +
         'are there, its spectra (1d-...fits). The product, model-TELE-MJD-CHIP-EXPOSURE.fits, has three images: MODEL, the light of all\n' +
         'fibres; RESIDUAL, the image less all light; BACKGROUND, the scattered light. Without spectra the light is extracted anew,\n' +
-        'with the traces as they are.',
+        'with the traces as they are. The table: chi2 / dof of the fibres; scatter and median of residual / error (0.92 and 0 if only\n' +
+        'noise); good pixels, and those of them far from the model; chi2 / dof of the background.',
       examples: [
         [
           'rampline model out/2dcal-apo-60857-b-0012.fits out/trace-apo-60857-b-0012.fits -o out',
           'a flat by its own traces',
         ],
         [
-          'rampline model 2dcal-apo-60857-b-0030.fits trace-apo-60857-b-0012.fits 1d-apo-60857-b-0030.fits -o out',
+          'rampline model out/2dcal-apo-60857-b-0015.fits out/trace-apo-60857-b-0012.fits out/1d-apo-60857-b-0015.fits -o out',
           'stars, as they were extracted',
         ],
       ],

@@ -50,12 +50,15 @@ export function defineTrace(program: Command, define: Define): void {
           'rampline trace build new/2dcal-apo-60858-b-0007.fits -o new --prior out/trace-apo-60857-b-0012.fits',
           'with the traces of the night before',
         ],
-        ['rampline trace build NS.*.fits --instrument nirspec -o out', 'the orders of a long slit, of raw images'],
+        [
+          'rampline trace build NS.20100429.32524.fits.gz --instrument nirspec -o out',
+          'the orders of a long slit, of a raw flat',
+        ],
       ],
     },
     (command) =>
       command
-        .argument('<file...>', 'calibrated 2-D products of flats')
+        .argument('<file...>', 'calibrated 2-D products of flats (nirspec: raw flats)')
         .option('--prior <file>', 'traces of an earlier flat of the same chip, checked before they are believed')
         .option('--instrument <name>', 'of which the files are: apogee or nirspec', 'apogee')
         .option('--no-verify', 'do not verify the checksums of the files'),
