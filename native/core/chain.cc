@@ -43,11 +43,20 @@ bool HasAxis(const PortInfo& port, Axis axis) {
 }
 
 struct AlignedDelete {
-  void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t(kLine)); }
+  std::align_val_t alignment;
+  void operator()(std::byte* p) const { ::operator delete[](p, alignment); }
 };
 using AlignedBytes = std::unique_ptr<std::byte[], AlignedDelete>;
-AlignedBytes Allocate(size_t bytes) {
-  return AlignedBytes(static_cast<std::byte*>(::operator new[](bytes, std::align_val_t(kLine), std::nothrow)));
+AlignedBytes Allocate(size_t bytes, size_t alignment = static_cast<size_t>(kLine)) {
+  const std::align_val_t align{alignment};
+  return AlignedBytes(static_cast<std::byte*>(::operator new[](bytes, align, std::nothrow)), {align});
+}
+// Huge pages, where the scratch is as large: a kernel may fill the second cache with it, and can only where what follows in
+// memory follows in the cache.
+AlignedBytes AllocateScratch(size_t bytes) {
+  AlignedBytes scratch = Allocate(bytes, bytes < kHugePage ? static_cast<size_t>(kLine) : kHugePage);
+  if (scratch != nullptr) AdviseHuge(scratch.get(), bytes);
+  return scratch;
 }
 
 // What one thread owns.
@@ -220,7 +229,7 @@ Status Run::PrepareWorker(Worker* worker) {
     call.whole = {static_cast<int64_t>(planes), rows_, chain_.source != nullptr ? chain_.source->cols() : o.cols};
     call.ahead = &worker->ahead;
   }
-  worker->scratch = Allocate((floats + 16) * sizeof(float));
+  worker->scratch = AllocateScratch((floats + 16) * sizeof(float));
   if (worker->blocks == nullptr || worker->scratch == nullptr) return Fail(Code::kRetriable, "no memory for a block");
   for (KernelCall& call : worker->calls) call.scratch = {reinterpret_cast<float*>(worker->scratch.get()), floats};
   blockBytes_ = bytes + floats * sizeof(float) + static_cast<size_t>(sourceElements_) * sizeof(uint16_t);

@@ -13,6 +13,7 @@
 #define RAMPLINE_CORE_EXTRACT_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -48,7 +49,12 @@ HWY_INLINE hn::Vec<D> LoadPart(D d, const hn::TFromD<D>* from, int count) {
 template <class D>
 HWY_INLINE void StorePart(D d, hn::Vec<D> v, hn::TFromD<D>* to, int count) {
   if (HWY_LIKELY(count == kLanes)) {
-    hn::StoreU(v, d, to);
+    // A whole line that is not read again is written past the caches: they need not fetch it first.
+    if (kLanes * sizeof(*to) == 64 && reinterpret_cast<uintptr_t>(to) % 64 == 0) {
+      hn::Stream(v, d, to);
+    } else {
+      hn::StoreU(v, d, to);
+    }
     return;
   }
   HWY_ALIGN hn::TFromD<D> part[kLanes];
@@ -57,7 +63,7 @@ HWY_INLINE void StorePart(D d, hn::Vec<D> v, hn::TFromD<D>* to, int count) {
 }
 
 // Neighbouring rows of a detector lie in different pages, so no hardware asks for them in time.
-constexpr int64_t kRowsAhead = 24, kFibresAhead = 4;
+constexpr int64_t kRowsAhead = 8, kFibresAhead = 4;
 template <class T>
 HWY_INLINE void Ahead(const View<T>& view, int64_t plane, int64_t x) {
   if (plane < view.planes) __builtin_prefetch(view.at(plane, 0) + x);
@@ -96,6 +102,8 @@ HWY_INLINE Columns ColumnsAt(const KernelCall& call, int64_t x, int count) {
 struct Place {
   MF ok;
   VF centre, scale;  // row; samples of the table in a row
+  VF given;          // the centre as it is, number or not
+  VU bits;           // of the trace
   float lowCentre, highCentre, lowScale, highScale;
   bool none, all;
 };
@@ -110,6 +118,8 @@ HWY_INLINE Place PlaceOf(const Views& v, int64_t fibre, const Columns& at) {
   const auto left = hn::Eq(hn::And(bits, hn::Set(du, kLeftOut)), hn::Zero(du));
   p.ok = hn::And(hn::RebindMask(d, left), hn::Lt(hn::Abs(c), hn::Set(d, kFarthest)));
   p.ok = hn::And(p.ok, hn::And(hn::Ge(w, hn::Set(d, kLeastWidth)), hn::Le(w, hn::Set(d, kMostWidth))));
+  p.given = c;
+  p.bits = bits;
   p.all = hn::AllTrue(d, p.ok);
   p.none = hn::AllFalse(d, p.ok);
   const VF big = hn::Set(d, 2 * kFarthest);
@@ -130,124 +140,135 @@ HWY_INLINE Place PlaceOf(const Views& v, int64_t fibre, const Columns& at) {
 // The rows that any lane's light reaches, cut to the chip. Where the profile ends before `reach`, P is 0 beyond.
 HWY_INLINE Span SpanOf(const Place& p, int64_t reach, int64_t rows) {
   if (p.none) return {0, 0};
-  const float half = kMiddle / p.lowScale + 0.5f;
+  const float half = kMiddle / p.lowScale + 0.501f;  // with room for rounding: P is 0 in the rows that are left out
   const int64_t low = std::max(static_cast<int64_t>(std::floor(p.lowCentre + 0.5f)) - reach,
-                               static_cast<int64_t>(std::floor(p.lowCentre - half)));
+                               static_cast<int64_t>(std::ceil(p.lowCentre - half)));
   const int64_t high = std::min(static_cast<int64_t>(std::floor(p.highCentre + 0.5f)) + reach,
-                                static_cast<int64_t>(std::ceil(p.highCentre + half)));
+                                static_cast<int64_t>(std::floor(p.highCentre + half)));
   const int64_t first = std::max<int64_t>(low, 0), last = std::min(high, rows - 1);
   return last < first ? Span{0, 0} : Span{first, last - first + 1};
 }
 
-// Cumulative profiles of a fibre around one node, as look-up wants them: the node's own, and what the next one has more.
-struct Table {
-  int64_t fibre = -1;
-  int32_t node = -1;
-  const float* low = nullptr;
-  HWY_ALIGN float more[(kSamples + kMostLanes - 1) / kMostLanes * kMostLanes];
+// Cumulative profiles at the nodes. One with a value that is no part of all light (|C| > 2, NaN) is no profile: between it and
+// the next nodes the fibre has no light.
+class Tables {
+ public:
+  // Scratch that they need [floats].
+  static int64_t Floats(int64_t fibres) { return (fibres * kNodes + 63) / 64 * 16; }
+  Tables(const Views& v, float* scratch) : v_(v), known_(reinterpret_cast<uint8_t*>(scratch)) {
+    std::memset(known_, 0, static_cast<size_t>(v.fibres() * kNodes));
+  }
+  struct Pair {
+    const float *low, *high;
+  };
+  HWY_INLINE Pair Around(int64_t fibre, int32_t node) {
+    if (HWY_UNLIKELY(!Sane(fibre, node) || !Sane(fibre, node + 1))) return {kDark, kDark};
+    return {v_.profile.at(fibre, node), v_.profile.at(fibre, node + 1)};
+  }
+  // Where both tables of a fibre begin, for those who ask for memory ahead; they lie one behind the other.
+  HWY_INLINE const float* Next(int64_t fibre, int32_t node) const {
+    return v_.profile.at(std::min(fibre + 1, v_.profile.planes - 1), node);
+  }
+
+ private:
+  HWY_INLINE bool Sane(int64_t fibre, int32_t node) {
+    uint8_t& known = known_[fibre * kNodes + node];
+    if (HWY_UNLIKELY(known == 0)) known = Judge(v_.profile.at(fibre, node)) ? 1 : 2;
+    return known == 1;
+  }
+  static HWY_NOINLINE bool Judge(const float* table) {
+    const DF d;
+    MF sane = hn::FirstN(d, kLanes);
+    for (int i = 0;; i = std::min(i + kLanes, kSamples - kLanes)) {  // the last register overlaps the one before
+      sane = hn::And(sane, hn::Le(hn::Abs(hn::LoadU(d, table + i)), hn::Set(d, kMostCumulative)));
+      if (i == kSamples - kLanes) return hn::AllTrue(d, sane);
+    }
+  }
+  static constexpr float kDark[kSamples] = {};
+  const Views& v_;
+  uint8_t* known_;  // of each fibre and node: 0 not judged, 1 sane, 2 not
 };
 
-HWY_INLINE void Read(const Views& v, int64_t fibre, int32_t node, Table& table) {
-  const DF d;
-  if (table.fibre == fibre && table.node == node) return;
-  const float *low = v.profile.at(fibre, node), *high = v.profile.at(fibre, node + 1);
-  const float *nextLow = low, *nextHigh = high;
-  if (fibre + 1 < v.profile.planes) {
-    nextLow = v.profile.at(fibre + 1, node);
-    nextHigh = v.profile.at(fibre + 1, node + 1);
-  }
-  int i = 0;
-  for (; i + kLanes <= kSamples; i += kLanes) {
-    __builtin_prefetch(nextLow + i);
-    __builtin_prefetch(nextHigh + i);
-    hn::Store(hn::Sub(hn::LoadU(d, high + i), hn::LoadU(d, low + i)), d, table.more + i);
-  }
-  for (; i < kSamples; i++) table.more[i] = high[i] - low[i];
-  table.fibre = fibre;
-  table.node = node;
-  table.low = low;
-}
-
-// Values of the cumulative profile between two nodes, z samples from its middle, -240 <= z <= 240: counted from there, z has
-// its smallest rounding where the light is. Near: all lanes' samples lie in one register from sample `base`; else they are
-// gathered. Both give the same bits.
-template <bool kNear>
-HWY_INLINE VF Cumulative(const Table& table, VF part, VF z, int32_t base) {
-  const DF d;
-  const DI di;
-  const VF sample = hn::Min(hn::Floor(z), hn::Set(d, kMiddle - 1)), f = hn::Sub(z, sample);
-  VF a0, a1, b0, b1;
-  if constexpr (kNear) {
-    const auto index = hn::Sub(hn::ConvertTo(di, sample), hn::Set(di, base - static_cast<int32_t>(kMiddle)));
-    const auto here = hn::IndicesFromVec(d, index);
-    const float *low = table.low + base, *more = table.more + base;
-    a0 = hn::TableLookupLanes(hn::LoadU(d, low), here);
-    a1 = hn::TableLookupLanes(hn::LoadU(d, low + 1), here);
-    b0 = hn::TableLookupLanes(hn::LoadU(d, more), here);
-    b1 = hn::TableLookupLanes(hn::LoadU(d, more + 1), here);
-  } else {
-    const auto i = hn::ConvertTo(di, hn::Add(sample, hn::Set(d, kMiddle)));
-    a0 = hn::GatherIndex(d, table.low, i);
-    a1 = hn::GatherIndex(d, table.low + 1, i);
-    b0 = hn::GatherIndex(d, table.more, i);
-    b1 = hn::GatherIndex(d, table.more + 1, i);
-  }
-  const VF here = hn::MulAdd(part, b0, a0), then = hn::MulAdd(part, b1, a1);
-  return hn::MulAdd(f, hn::Sub(then, here), here);
-}
-
-// Samples at or below those of all lanes at an edge, and at or above; a thousandth of a sample is allowed for rounding.
+// The sample that lies at or below those of all lanes at an edge, from the middle; a thousandth is allowed for rounding.
 HWY_INLINE VF LowSample(const Place& p, VF edge) {
   const DF d;
   const VF t = hn::Sub(edge, hn::Set(d, p.highCentre)), past = hn::Set(d, p.lowScale);
   const VF scale = hn::IfThenElse(hn::Lt(t, hn::Zero(d)), hn::Set(d, p.highScale), past);
-  return hn::MulAdd(t, scale, hn::Set(d, kMiddle - 1e-3f));
+  return hn::Floor(hn::MulAdd(t, scale, hn::Set(d, -1e-3f)));
 }
 HWY_INLINE float Spread(const Place& p, float edge) {
   const float low = edge - p.highCentre, high = edge - p.lowCentre;
   return high * (high < 0 ? p.lowScale : p.highScale) - low * (low < 0 ? p.highScale : p.lowScale) + 2e-3f;
 }
 
+// P from the cumulative profiles between two nodes and between two samples. Near: at each edge all lanes' samples lie in one
+// register of the table from sample `base` on; else they are gathered. Both give the same bits.
 template <bool kNear>
-HWY_INLINE void FillProfile(const Table& table, VF part, const Place& p, const Span& s, float* to) {
+HWY_INLINE void FillProfile(const Tables::Pair& table, VF part, const Place& p, const Span& s, const float* next,
+                            float* to) {
   const DF d;
-  const VF end = hn::Set(d, kMiddle), start = hn::Neg(end), two = hn::Set(d, 2.0f);
+  const DI di;
   const float bottom = static_cast<float>(s.first) - 0.5f;
+  // Floats from 2^23 on have their ones in their last bits: a sample within the register, without a conversion.
+  constexpr float kWhole = 8388608.0f;
+  constexpr int32_t kLast = kSamples - 1 - kLanes;
   HWY_ALIGN int32_t base[(kMostRows + kMostLanes) / kMostLanes * kMostLanes];
+  HWY_ALIGN float within[(kMostRows + kMostLanes) / kMostLanes * kMostLanes];
   for (int64_t e = 0; kNear && e <= s.rows; e += kLanes) {
-    const VF low = LowSample(p, hn::Iota(d, bottom + static_cast<float>(e)));
-    const VF most = hn::Set(d, static_cast<float>(kSamples - 1 - kLanes));
-    hn::Store(hn::ConvertTo(DI(), hn::Min(hn::Max(low, hn::Zero(d)), most)), DI(), base + e);
+    const VF low = hn::Add(LowSample(p, hn::Iota(d, bottom + static_cast<float>(e))), hn::Set(d, kMiddle));
+    const VF from = hn::Min(hn::Max(low, hn::Zero(d)), hn::Set(d, static_cast<float>(kLast)));
+    hn::Store(hn::ConvertTo(di, from), di, base + e);
+    hn::Store(hn::Sub(hn::Set(d, kWhole + kMiddle), from), d, within + e);
   }
-  VF below = end, edge = hn::Set(d, bottom);
-  for (int64_t e = 0; e <= s.rows; e++, edge = hn::Add(edge, hn::Set(d, 1.0f))) {
-    const VF z = hn::Mul(hn::Sub(edge, p.centre), p.scale);
-    const VF above = Cumulative<kNear>(table, part, hn::Min(hn::Max(z, start), end), kNear ? base[e] : 0);
-    if (e > 0) {
-      const VF light = hn::Sub(above, below);
-      const MF sane = hn::Le(hn::Abs(light), two);  // not of a table with infinities
-      hn::Store(hn::IfThenElseZero(sane, light), d, to + (e - 1) * kLanes);
+  // Counted from the middle of the table, z has its smallest rounding where the light is.
+  const VF end = hn::Set(d, kMiddle), start = hn::Neg(end), one = hn::Set(d, 1.0f);
+  const VF other = hn::Sub(one, part);
+  VF below = one, edge = hn::Set(d, bottom);
+  for (int64_t e = 0; e <= s.rows; e++, edge = hn::Add(edge, one)) {
+    __builtin_prefetch(next + e * 2 * 16);
+    __builtin_prefetch(next + e * 2 * 16 + 16);
+    const VF z = hn::Min(hn::Max(hn::Mul(hn::Sub(edge, p.centre), p.scale), start), end);
+    const VF sample = hn::Min(hn::Floor(z), hn::Set(d, kMiddle - 1)), f = hn::Sub(z, sample);
+    VF a0, a1, b0, b1;
+    if constexpr (kNear) {
+      const auto bits = hn::BitCast(di, hn::Add(sample, hn::Set(d, within[e])));
+      const auto here = hn::IndicesFromVec(d, hn::And(bits, hn::Set(di, kLanes - 1)));
+      const float *low = table.low + base[e], *high = table.high + base[e];
+      a0 = hn::TableLookupLanes(hn::LoadU(d, low), here);
+      a1 = hn::TableLookupLanes(hn::LoadU(d, low + 1), here);
+      b0 = hn::TableLookupLanes(hn::LoadU(d, high), here);
+      b1 = hn::TableLookupLanes(hn::LoadU(d, high + 1), here);
+    } else {
+      const auto i = hn::ConvertTo(di, hn::Add(sample, hn::Set(d, kMiddle)));
+      a0 = hn::GatherIndex(d, table.low, i);
+      a1 = hn::GatherIndex(d, table.low + 1, i);
+      b0 = hn::GatherIndex(d, table.high, i);
+      b1 = hn::GatherIndex(d, table.high + 1, i);
     }
+    const VF low = hn::MulAdd(f, hn::Sub(a1, a0), a0), high = hn::MulAdd(f, hn::Sub(b1, b0), b0);
+    const VF above = hn::MulAdd(part, high, hn::Mul(other, low));
+    if (e > 0) hn::Store(hn::Sub(above, below), d, to + (e - 1) * kLanes);
     below = above;
   }
 }
 
 // P of a fibre for the rows of `s`, a register a row.
-HWY_INLINE void Profile(const Views& v, int64_t fibre, const Columns& at, const Place& p, const Span& s, int64_t reach,
-                        Table& table, float* to) {
+HWY_INLINE void Profile(int64_t fibre, const Columns& at, const Place& p, const Span& s, int64_t reach, Tables& tables,
+                        float* to) {
   const DF d;
   if (s.rows == 0) return;
   const float bottom = static_cast<float>(s.first) - 0.5f, top = bottom + static_cast<float>(s.rows);
   const bool near = std::max(Spread(p, bottom), Spread(p, top)) + 2.0f <= static_cast<float>(kLanes);
   HWY_ALIGN float other[(kMostRows + 1) * kMostLanes];
   for (int32_t node = at.firstNode; node <= at.lastNode; node++) {
-    Read(v, fibre, node, table);
+    const Tables::Pair table = tables.Around(fibre, node);
+    const float* next = tables.Next(fibre, node);
     const VF part = hn::Sub(at.position, hn::Set(d, static_cast<float>(node)));
     float* into = node == at.firstNode ? to : other;
     if (near) {
-      FillProfile<true>(table, part, p, s, into);
+      FillProfile<true>(table, part, p, s, next, into);
     } else {
-      FillProfile<false>(table, part, p, s, into);
+      FillProfile<false>(table, part, p, s, next, into);
     }
     if (node == at.firstNode) continue;
     const MF mine = hn::Ge(part, hn::Zero(d));  // columns ascend, so later nodes take their lanes over
@@ -288,9 +309,9 @@ HWY_INLINE Pixels PixelsOf(const Views& v, int64_t row, const Columns& at, uint3
           hn::IfThenElseZero(hn::RebindMask(du, use), bits)};
 }
 
-// Registers of columns that are computed together: a fibre's tables are fetched once for all of them, and two of AVX-512
-// are 128 bytes of a row. More of them would leave the cache before they are finished.
-constexpr int kSlots = 2;
+// Registers of columns whose pixels are fetched together: rows of a detector lie far apart, and memory that is asked for a line
+// here and there gives a tenth of what it gives in turn.
+constexpr int kPanels = 4;
 
 struct Fibre {
   Span span;
@@ -298,120 +319,132 @@ struct Fibre {
   int64_t judged, afterJudged;  // rows of the span next to the trace of any lane
 };
 
-// The least squares of a block of columns for fibres that overlap with kBand others on each side; kBand 0 is each fibre by
-// itself.
+// The least squares of a register of columns for fibres that overlap with kBand others on each side; kBand 0 is each fibre by
+// itself. What it keeps of them, mostly profiles, is as much as the second cache holds, and the way back over the fibres begins
+// where the way up ended.
 template <int kBand>
 class Solver {
  public:
-  Solver(const KernelCall& call, const Views& v, const Settings& s) : call_(call), v_(v), s_(s) {
-    float* at = call.scratch.data;
+  Solver(const KernelCall& call, const Views& v, const Settings& s)
+      : call_(call), v_(v), s_(s), tables_(v, call.scratch.data) {
+    float* at = call.scratch.data + Tables::Floats(v.fibres());
     const auto take = [&](int64_t registers) {
       float* here = at;
       at += registers * kLanes;
       return here;
     };
     model_ = take(v.rows());
-    for (auto* list : {&flux_, &variance_, &pivot_}) *list = take(v.fibres());
-    for (int m = 0; m < kBand; m++) factor_[m] = take(v.fibres());
-    before_ = reinterpret_cast<int32_t*>(at);
-    at += (v.rows() + 16) / 16 * 16;
-    for (Slot& slot : slots_) {
-      for (auto* list : {&slot.value, &slot.weight}) *list = take(v.rows());
-      slot.bits = reinterpret_cast<uint32_t*>(take(v.rows()));
-      for (auto* list : {&slot.own, &slot.right, &slot.light, &slot.squares}) *list = take(v.fibres());
-      for (int m = 0; m < kBand; m++) slot.cross[m] = take(v.fibres());
-      slot.fibre = reinterpret_cast<Fibre*>(at);
-      at += (v.fibres() * static_cast<int64_t>(sizeof(Fibre)) + 63) / 64 * 16;
-      slot.flagged = reinterpret_cast<uint8_t*>(at);
+    for (Panel& panel : panels_) {
+      for (auto* list : {&panel.value, &panel.weight}) *list = take(v.rows());
+      panel.bits = reinterpret_cast<uint32_t*>(take(v.rows()));
+      panel.flagged = reinterpret_cast<uint8_t*>(at);
       at += (v.rows() + 63) / 64 * 16;
     }
+    for (auto* list : {&row_, &own_, &right_, &light_, &squares_, &flux_, &inverse_}) *list = take(v.fibres());
+    traceDq_ = reinterpret_cast<uint32_t*>(take(v.fibres()));
+    for (int m = 0; m < kBand; m++) {
+      cross_[m] = take(v.fibres());
+      factor_[m] = take(v.fibres());
+    }
+    before_ = reinterpret_cast<int32_t*>(at);
+    at += (v.rows() + 16) / 16 * 16;
+    fibre_ = reinterpret_cast<Fibre*>(at);
+    at += (v.fibres() * static_cast<int64_t>(sizeof(Fibre)) + 63) / 64 * 16;
     profile_ = at;
   }
 
-  // Up to kSlots registers of columns. From the lowest fibre up, each row of pixels is fetched when the first fibre needs it.
+  // Up to kPanels registers of columns.
   void Run(int64_t x, int64_t columns) {
-    const int slots = static_cast<int>((columns + kLanes - 1) / kLanes);
-    for (int i = 0; i < slots; i++) {
+    const int panels = static_cast<int>((columns + kLanes - 1) / kLanes);
+    Columns at[kPanels];
+    for (int i = 0; i < panels; i++) {
       const int64_t done = static_cast<int64_t>(i) * kLanes;
-      slots_[i].at = ColumnsAt(call_, x + done, static_cast<int>(std::min<int64_t>(kLanes, columns - done)));
-      slots_[i].steep = false;
+      at[i] = ColumnsAt(call_, x + done, static_cast<int>(std::min<int64_t>(kLanes, columns - done)));
     }
-    int64_t used = 0, loaded = 0;
-    for (int64_t f = 0; f < v_.fibres(); f++) {
-      for (int i = 0; i < slots; i++) {
-        Slot& slot = slots_[i];
-        if (slot.steep) continue;
-        for (const View<const float>* in : {&v_.centre, &v_.width}) Ahead(*in, f + kFibresAhead, slot.at.x);
-        Ahead(v_.traceDq, f + kFibresAhead, slot.at.x);
-        const Place p = PlaceOf(v_, f, slot.at);
-        const Span s = SpanOf(p, s_.reach, v_.rows());
-        slot.steep = s.rows > kMostRows;
-        if (slot.steep) continue;
-        for (; loaded < s.first + s.rows; loaded++) LoadRow(slots, loaded);
-        Fibre& fibre = slot.fibre[f];
-        fibre = {s, used, 0, 0};
-        if (s.rows > 0) {
-          const int64_t judged = std::min(kJudged, s_.reach);
-          const auto low = static_cast<int64_t>(std::floor(p.lowCentre + 0.5f)) - judged - s.first;
-          const auto high = static_cast<int64_t>(std::floor(p.highCentre + 0.5f)) + judged - s.first;
-          fibre.judged = std::clamp<int64_t>(low, 0, s.rows);
-          fibre.afterJudged = std::clamp<int64_t>(high + 1, 0, s.rows);
-        }
-        used += s.rows;
-        Profile(v_, f, slot.at, p, s, s_.reach, table_, ProfileOf(fibre));
-        Normal(slot, f);
+    const DU du;
+    for (int64_t y = 0; y < v_.rows(); y++) {
+      for (int i = 0; i < panels; i++) {
+        Ahead(v_.image, y + kRowsAhead, at[i].x);
+        Ahead(v_.imageIvar, y + kRowsAhead, at[i].x);
+        Ahead(v_.imageDq, y + kRowsAhead, at[i].x);
+        const Pixels p = PixelsOf(v_, y, at[i], s_.bad);
+        Put(p.value, panels_[i].value, y);
+        Put(p.weight, panels_[i].weight, y);
+        panels_[i].flagged[y] = hn::AllTrue(du, hn::Eq(p.bits, hn::Zero(du))) ? 0 : 1;
+        if (panels_[i].flagged[y] != 0) hn::Store(p.bits, du, panels_[i].bits + y * kLanes);
       }
     }
-    for (; loaded < v_.rows(); loaded++) LoadRow(slots, loaded);
-    for (int i = 0; i < slots; i++) {
-      if (!slots_[i].steep) Finish(slots_[i]);
+    bool steep[kPanels];
+    for (int i = 0; i < panels; i++) {
+      at_ = at[i];
+      now_ = panels_[i];
+      steep[i] = !Solve();
     }
-    if (columns == 1) return;  // at most 2 kMostReach + 1 rows
-    for (int i = 0; i < slots; i++) {
-      if (!slots_[i].steep) continue;
-      const Columns at = slots_[i].at;
-      for (int k = 0; k < at.count; k++) Run(at.x + k, 1);
+    for (int i = 0; i < panels; i++) {
+      for (int k = 0; steep[i] && k < at[i].count; k++) Run(at[i].x + k, 1);
     }
   }
 
  private:
-  struct Slot {
-    Columns at;
-    bool steep;  // a fibre's windows need more rows than there is room for: columns are computed one by one
+  // Pixels of a register of columns, of each row.
+  struct Panel {
     float *value, *weight;
     uint32_t* bits;    // of the rows that are flagged
     uint8_t* flagged;  // rows with bits in any lane
-    float *own, *right, *light, *squares, *cross[kBand + 1];
-    Fibre* fibre;
   };
+
+  // False: a fibre's windows need more rows than there is room for, and columns must come one by one.
+  HWY_NOINLINE bool Solve() {
+    int64_t used = 0;
+    gone_ = hn::FirstN(DF(), 0);
+    for (int64_t f = 0; f < v_.fibres(); f++) {
+      for (const View<const float>* in : {&v_.centre, &v_.width}) Ahead(*in, f + kFibresAhead, at_.x);
+      Ahead(v_.traceDq, f + kFibresAhead, at_.x);
+      const Place p = PlaceOf(v_, f, at_);
+      const Span s = SpanOf(p, s_.reach, v_.rows());
+      if (HWY_UNLIKELY(s.rows > kMostRows)) return false;  // of one column at most 2 kMostReach + 1
+      Fibre& fibre = fibre_[f];
+      fibre = {s, used, 0, 0};
+      if (s.rows > 0) {
+        const int64_t judged = std::min(kJudged, s_.reach);
+        const auto low = static_cast<int64_t>(std::floor(p.lowCentre + 0.5f)) - judged - s.first;
+        const auto high = static_cast<int64_t>(std::floor(p.highCentre + 0.5f)) + judged - s.first;
+        fibre.judged = std::clamp<int64_t>(low, 0, s.rows);
+        fibre.afterJudged = std::clamp<int64_t>(high + 1, 0, s.rows);
+      }
+      used += s.rows;
+      Put(Half(p.given), row_, f);
+      hn::Store(p.bits, DU(), traceDq_ + f * kLanes);
+      Profile(f, at_, p, s, s_.reach, tables_, ProfileOf(fibre));
+      Normal(f);
+      Eliminate(f);
+    }
+    Back();
+    if (s_.photonVariance > 0 || s_.reject > 0) {
+      const bool rejected = Reweight();
+      if (rejected || s_.photonVariance > 0) Again();
+      // The first model had the faults of the weights as given, and the light of what was rejected.
+      if (s_.photonVariance > 0) {
+        Revise();
+        Again();
+      }
+    }
+    Tell();
+    return true;
+  }
 
   float* ProfileOf(const Fibre& fibre) { return profile_ + fibre.at * kLanes; }
   static HWY_INLINE VF Get(const float* list, int64_t i) { return hn::Load(DF(), list + i * kLanes); }
   static HWY_INLINE void Put(VF v, float* list, int64_t i) { hn::Store(v, DF(), list + i * kLanes); }
 
-  HWY_INLINE void LoadRow(int slots, int64_t y) {
-    const DU du;
-    for (int i = 0; i < slots; i++) {
-      Slot& slot = slots_[i];
-      Ahead(v_.image, y + kRowsAhead, slot.at.x);
-      Ahead(v_.imageIvar, y + kRowsAhead, slot.at.x);
-      Ahead(v_.imageDq, y + kRowsAhead, slot.at.x);
-      const Pixels p = PixelsOf(v_, y, slot.at, s_.bad);
-      Put(p.value, slot.value, y);
-      Put(p.weight, slot.weight, y);
-      slot.flagged[y] = hn::AllTrue(du, hn::Eq(p.bits, hn::Zero(du))) ? 0 : 1;
-      hn::Store(p.bits, du, slot.bits + y * kLanes);
-    }
-  }
-
   // A fibre's line of the normal equations, as far as the fibres below it.
-  HWY_INLINE void Normal(const Slot& slot, int64_t f) {
+  HWY_INLINE void Normal(int64_t f) {
     const DF d;
     const VF zero = hn::Zero(d);
     HWY_ALIGN float weighted[kMostRows * kMostLanes];
-    const auto [first, rows] = slot.fibre[f].span;
-    const float *profile = ProfileOf(slot.fibre[f]), *weight = slot.weight + first * kLanes;
-    const float* value = slot.value + first * kLanes;
+    const auto [first, rows] = fibre_[f].span;
+    const float *profile = ProfileOf(fibre_[f]), *weight = now_.weight + first * kLanes;
+    const float* value = now_.value + first * kLanes;
     VF own = zero, right = zero, light = zero, squares = zero;
     for (int64_t j = 0; j < rows; j++) {
       const VF p = Get(profile, j), w = Get(weight, j), wp = hn::Mul(w, p);
@@ -422,108 +455,73 @@ class Solver {
       light = hn::Add(light, seen);
       squares = hn::MulAdd(seen, seen, squares);
     }
-    Put(own, slot.own, f);
-    Put(right, slot.right, f);
-    Put(light, slot.light, f);
-    Put(squares, slot.squares, f);
+    Put(own, own_, f);
+    Put(right, right_, f);
+    Put(light, light_, f);
+    Put(squares, squares_, f);
     for (int m = 1; m <= kBand; m++) {
       VF sum = zero;
       if (const int64_t g = f - m; g >= 0) {
-        const Span& other = slot.fibre[g].span;
+        const Span& other = fibre_[g].span;
         const int64_t from = std::max(first, other.first), to = std::min(first + rows, other.first + other.rows);
-        const float* theirs = ProfileOf(slot.fibre[g]) + (from - other.first) * kLanes;
+        const float* theirs = ProfileOf(fibre_[g]) + (from - other.first) * kLanes;
         const float* mine = weighted + (from - first) * kLanes;
         for (int64_t j = 0; j < to - from; j++) sum = hn::MulAdd(Get(mine, j), Get(theirs, j), sum);
-        Put(sum, slot.cross[m - 1], g);
       }
-      if (f + m >= v_.fibres()) Put(zero, slot.cross[m - 1], f);
+      Put(sum, cross_[m - 1], f);
     }
   }
 
-  // From the normal equations to the spectra.
-  HWY_NOINLINE void Finish(Slot& slot) {
-    now_ = slot;
-    Solve();
-    if (s_.photonVariance > 0 || s_.reject > 0) {
-      const bool rejected = Reweight();
-      if (rejected || s_.photonVariance > 0) Again();
-      // The first model had the faults of the weights as given, and the light of what was rejected.
-      if (s_.photonVariance > 0) {
-        Revise();
-        Again();
-      }
-    }
-    Invert();
-    Tell();
-  }
-
-  // Once more, for the fibres in whose rows weights changed.
-  HWY_NOINLINE void Again() {
-    for (int64_t f = 0; f < v_.fibres(); f++) {
-      const auto [first, rows] = now_.fibre[f].span;
-      if (before_[first + rows] != before_[first]) Normal(now_, f);
-    }
-    Solve();
-  }
-
-  // The solution of the normal equations, and the model of all fibres.
-  HWY_NOINLINE void Solve() {
+  // A fibre's line of L D L^T, without square roots, and of the fluxes as far as the fibres below tell them. A fibre without
+  // light, or one that its neighbours leave no information of its own, drops out: its row and column are passed over. One that
+  // only shows its wings is solved for, as its neighbours need it; it is not told of.
+  HWY_INLINE void Eliminate(int64_t f) {
     const DF d;
-    Factor();
-    for (int64_t y = 0; y < v_.rows(); y++) Put(hn::Zero(d), model_, y);
-    for (int64_t f = 0; f < v_.fibres(); f++) {
-      const auto [first, rows] = now_.fibre[f].span;
-      const float* profile = ProfileOf(now_.fibre[f]);
+    const VF zero = hn::Zero(d), one = hn::Set(d, 1.0f);
+    const VF own = Get(own_, f);
+    VF pivot = own, flux = Get(right_, f), c[kBand + 1];
+    for (int m = kBand; m >= 1; m--) {
+      if (f - m < 0) continue;
+      c[m] = Get(cross_[m - 1], f);
+      for (int k = m + 1; k <= kBand; k++) {
+        if (f - k >= 0) c[m] = hn::NegMulAdd(c[k], Get(factor_[k - m - 1], f - m), c[m]);
+      }
+      const VF l = hn::Mul(c[m], Get(inverse_, f - m));
+      Put(l, factor_[m - 1], f);
+      pivot = hn::NegMulAdd(l, c[m], pivot);
+      flux = hn::NegMulAdd(l, Get(flux_, f - m), flux);
+    }
+    MF ok = hn::And(hn::Gt(own, zero), hn::Ge(Get(squares_, f), hn::Set(d, kLeastSquares)));
+    ok = hn::And(ok, hn::Ge(pivot, hn::Mul(own, hn::Set(d, kLeastPivot))));
+    gone_ = hn::Or(gone_, hn::AndNot(ok, hn::Gt(own, zero)));
+    Put(hn::IfThenElseZero(ok, hn::Div(one, hn::IfThenElse(ok, pivot, one))), inverse_, f);
+    Put(flux, flux_, f);
+  }
+
+  // The fluxes, and the model of all fibres.
+  HWY_NOINLINE void Back() {
+    std::memset(model_, 0, static_cast<size_t>(v_.rows() * kLanes) * sizeof(float));
+    for (int64_t f = v_.fibres() - 1; f >= 0; f--) {
+      VF flux = hn::Mul(Get(flux_, f), Get(inverse_, f));
+      const int last = static_cast<int>(std::min<int64_t>(kBand, v_.fibres() - 1 - f));
+      for (int m = 1; m <= last; m++) flux = hn::NegMulAdd(Get(factor_[m - 1], f + m), Get(flux_, f + m), flux);
+      Put(flux, flux_, f);
+      const auto [first, rows] = fibre_[f].span;
+      const float* profile = ProfileOf(fibre_[f]);
       float* model = model_ + first * kLanes;
-      const VF flux = Get(flux_, f);
       for (int64_t j = 0; j < rows; j++) Put(hn::MulAdd(flux, Get(profile, j), Get(model, j)), model, j);
     }
   }
 
-  // L D L^T without square roots, then the fluxes. A fibre without light, or one that its neighbours leave no information
-  // of its own, drops out: its row and column are passed over. One that only shows its wings is solved for, as its neighbours
-  // need it; it is not told of.
-  HWY_INLINE void Factor() {
-    const DF d;
-    const VF zero = hn::Zero(d), one = hn::Set(d, 1.0f);
-    const int64_t n = v_.fibres();
-    MF gone = hn::FirstN(d, 0);
-    for (int64_t f = 0; f < n; f++) {
-      Put(Get(now_.own, f), pivot_, f);
-      Put(Get(now_.right, f), flux_, f);
-      for (int m = 0; m < kBand; m++) Put(Get(now_.cross[m], f), factor_[m], f);
+  // Once more, for the fibres in whose rows weights changed.
+  HWY_NOINLINE void Again() {
+    gone_ = hn::FirstN(DF(), 0);
+    for (int64_t f = 0; f < v_.fibres(); f++) {
+      const auto [first, rows] = fibre_[f].span;
+      if (before_[first + rows] != before_[first]) Normal(f);
+      Eliminate(f);
     }
-    for (int64_t f = 0; f < n; f++) {
-      const VF pivot = Get(pivot_, f), own = Get(now_.own, f);
-      MF ok = hn::And(hn::Gt(own, zero), hn::Ge(Get(now_.squares, f), hn::Set(d, kLeastSquares)));
-      ok = hn::And(ok, hn::Ge(pivot, hn::Mul(own, hn::Set(d, kLeastPivot))));
-      const VF inverse = hn::IfThenElseZero(ok, hn::Div(one, hn::IfThenElse(ok, pivot, one)));
-      gone = hn::Or(gone, hn::AndNot(ok, hn::Gt(own, zero)));
-      Put(inverse, pivot_, f);
-      const VF y = Get(flux_, f);
-      VF c[kBand + 1], l[kBand + 1];
-      const int last = static_cast<int>(std::min<int64_t>(kBand, n - 1 - f));
-      for (int m = 1; m <= last; m++) {
-        c[m] = Get(factor_[m - 1], f);
-        l[m] = hn::Mul(c[m], inverse);
-        Put(l[m], factor_[m - 1], f);
-      }
-      for (int m = 1; m <= last; m++) {
-        Put(hn::NegMulAdd(l[m], c[m], Get(pivot_, f + m)), pivot_, f + m);
-        Put(hn::NegMulAdd(l[m], y, Get(flux_, f + m)), flux_, f + m);
-        for (int k = m + 1; k <= last; k++) {
-          Put(hn::NegMulAdd(l[m], c[k], Get(factor_[k - m - 1], f + m)), factor_[k - m - 1], f + m);
-        }
-      }
-      Put(hn::Mul(y, inverse), flux_, f);
-    }
-    anyGone_ = !hn::AllFalse(d, gone);
-    for (int64_t f = n - 1; f >= 0; f--) {
-      VF flux = Get(flux_, f);
-      const int last = static_cast<int>(std::min<int64_t>(kBand, n - 1 - f));
-      for (int m = 1; m <= last; m++) flux = hn::NegMulAdd(Get(factor_[m - 1], f), Get(flux_, f + m), flux);
-      Put(flux, flux_, f);
-    }
+    Back();
   }
 
   // Weights by the model, and none for what stands out above it. Returns whether anything did.
@@ -546,7 +544,7 @@ class Solver {
         if (HWY_UNLIKELY(!hn::AllFalse(d, out))) {
           changed = true;
           w = hn::IfThenZeroElse(out, w);
-          const VU bits = hn::Load(du, now_.bits + y * kLanes);
+          const VU bits = now_.flagged[y] != 0 ? hn::Load(du, now_.bits + y * kLanes) : hn::Zero(du);
           const VU mark = hn::IfThenElse(hn::RebindMask(du, out), hn::Set(du, dq::kModelOutlier), bits);
           hn::Store(mark, du, now_.bits + y * kLanes);
           now_.flagged[y] = 1;
@@ -571,23 +569,39 @@ class Solver {
     const DF d;
     for (int64_t y = 0; y < v_.rows(); y++) {
       const VF w = Get(now_.weight, y);
-      const VF given = PixelsOf(v_, y, now_.at, s_.bad).weight;
+      const VF given = PixelsOf(v_, y, at_, s_.bad).weight;
       const VF again = Revised(given, Get(now_.value, y), Get(model_, y), hn::Set(d, s_.photonVariance));
       Put(hn::IfThenElseZero(hn::Gt(w, hn::Zero(d)), again), now_.weight, y);
     }
   }
 
-  // The band of N^-1 from the factors (Takahashi, Fagan and Chin 1973): marginal variances and covariances of neighbours.
-  HWY_INLINE void Invert() {
+  // What the spectra say, from the highest fibre down: the band of N^-1 follows from the factors that way (Takahashi, Fagan and
+  // Chin 1973), marginal variances and covariances of neighbours.
+  HWY_NOINLINE void Tell() {
     const DF d;
-    const VF zero = hn::Zero(d);
+    const DU du;
+    const VF zero = hn::Zero(d), one = hn::Set(d, 1.0f);
+    // The residuals' squares take the place of what is not asked for again.
+    float* chi = kBand > 0 ? model_ : now_.value;
+    before_[0] = 0;
+    for (int64_t y = 0; y < v_.rows(); y++) {
+      before_[y + 1] = before_[y] + now_.flagged[y];
+      const VF residual = hn::Sub(Get(now_.value, y), Get(model_, y));
+      Put(hn::Mul(hn::Mul(residual, residual), Get(now_.weight, y)), chi, y);
+    }
+    const bool anyGone = !hn::AllFalse(d, gone_);
     VF z[kBand + 1][kBand + 1];  // z[i][k] = Z(f + i, f + i + k), i from 1
     for (auto& row : z) {
       for (VF& value : row) value = zero;
     }
+    const auto set = [&](MF where, uint32_t bit)
+                         HWY_ATTR { return hn::IfThenElseZero(hn::RebindMask(du, where), hn::Set(du, bit)); };
     for (int64_t f = v_.fibres() - 1; f >= 0; f--) {
+      const auto [first, rows] = fibre_[f].span;
+      const float *profile = ProfileOf(fibre_[f]), *weight = now_.weight + first * kLanes;
       VF l[kBand + 1], now[kBand + 1];
-      for (int m = 1; m <= kBand; m++) l[m] = f + m < v_.fibres() ? Get(factor_[m - 1], f) : zero;
+      for (int m = 1; m <= kBand; m++) l[m] = f + m < v_.fibres() ? Get(factor_[m - 1], f + m) : zero;
+      now[0] = Get(inverse_, f);
       for (int k = 1; k <= kBand; k++) {
         VF sum = zero;
         for (int m = 1; m <= kBand; m++) {
@@ -596,72 +610,46 @@ class Solver {
         }
         now[k] = sum;
       }
-      VF own = Get(pivot_, f);
-      for (int m = 1; m <= kBand; m++) own = hn::NegMulAdd(l[m], now[m], own);
-      now[0] = own;
-      Put(own, variance_, f);
+      for (int m = 1; m <= kBand; m++) now[0] = hn::NegMulAdd(l[m], now[m], now[0]);
       if constexpr (kBand >= 2) {
-        StorePart(d, hn::Add(now[1], zero), v_.next.at(f, 0) + now_.at.x, now_.at.count);
-        StorePart(d, hn::Add(now[2], zero), v_.second.at(f, 0) + now_.at.x, now_.at.count);
+        StorePart(d, hn::Add(now[1], zero), v_.next.at(f, 0) + at_.x, at_.count);
+        StorePart(d, hn::Add(now[2], zero), v_.second.at(f, 0) + at_.x, at_.count);
       }
       for (int i = kBand; i >= 1; i--) {
         for (int k = 0; k <= kBand; k++) z[i][k] = i > 1 ? z[i - 1][k] : now[k];
       }
-    }
-  }
-
-  HWY_NOINLINE void Tell() {
-    const DF d;
-    const DU du;
-    const VF zero = hn::Zero(d), one = hn::Set(d, 1.0f);
-    // The residuals' squares take the place of the values.
-    before_[0] = 0;
-    for (int64_t y = 0; y < v_.rows(); y++) {
-      before_[y + 1] = before_[y] + now_.flagged[y];
-      const VF residual = hn::Sub(Get(now_.value, y), Get(model_, y));
-      Put(hn::Mul(hn::Mul(residual, residual), Get(now_.weight, y)), now_.value, y);
-    }
-    const auto set = [&](MF where, uint32_t bit)
-                         HWY_ATTR { return hn::IfThenElseZero(hn::RebindMask(du, where), hn::Set(du, bit)); };
-    for (int64_t f = 0; f < v_.fibres(); f++) {
-      const auto [first, rows] = now_.fibre[f].span;
-      const float *profile = ProfileOf(now_.fibre[f]), *weight = now_.weight + first * kLanes;
-      for (const View<float>* out : {&v_.flux, &v_.ivar, &v_.chi2, &v_.crosstalk})
-        Ahead(*out, f + kFibresAhead, now_.at.x);
-      Ahead(v_.dq, f + kFibresAhead, now_.at.x);
-      Ahead(v_.traceDq, f + kFibresAhead, now_.at.x);
-      const VF c = LoadPart(d, v_.centre.at(f, 0) + now_.at.x, now_.at.count), row = Half(c);
-      const VF own = Get(now_.own, f), light = Get(now_.light, f);
+      const VF row = Get(row_, f);
+      const VF own = Get(own_, f), light = Get(light_, f);
       const MF dim = hn::Lt(light, hn::Set(d, kLeastLight));
-      MF dropped = hn::Or(dim, hn::Eq(Get(pivot_, f), zero));
-      if (HWY_UNLIKELY(anyGone_)) dropped = hn::Or(dropped, Shared(f));
+      MF dropped = hn::Or(dim, hn::Eq(Get(inverse_, f), zero));
+      if (HWY_UNLIKELY(anyGone)) dropped = hn::Or(dropped, Shared(f));
       const VF flux = hn::IfThenZeroElse(dropped, Get(flux_, f));
-      const VF variance = hn::IfThenElse(dropped, one, Get(variance_, f));
-      StorePart(d, hn::Add(flux, zero), v_.flux.at(f, 0) + now_.at.x, now_.at.count);
-      StorePart(d, hn::IfThenZeroElse(dropped, hn::Div(one, variance)), v_.ivar.at(f, 0) + now_.at.x, now_.at.count);
+      const VF variance = hn::IfThenElse(dropped, one, now[0]);
+      StorePart(d, hn::Add(flux, zero), v_.flux.at(f, 0) + at_.x, at_.count);
+      StorePart(d, hn::IfThenZeroElse(dropped, hn::Div(one, variance)), v_.ivar.at(f, 0) + at_.x, at_.count);
 
       // chi2 of the pixels next to the trace; what the fibre's own flux takes of their degrees of freedom is its leverage.
       VF chi2 = zero, used = zero, freedom = zero;
       const VF judged = hn::Set(d, static_cast<float>(std::min(kJudged, s_.reach)));
-      for (int64_t j = now_.fibre[f].judged; j < now_.fibre[f].afterJudged; j++) {
+      for (int64_t j = fibre_[f].judged; j < fibre_[f].afterJudged; j++) {
         const VF away = hn::Abs(hn::Sub(hn::Set(d, static_cast<float>(first + j)), row));
         const VF w = Get(weight, j), p = Get(profile, j);
         const MF counts = hn::And(hn::Le(away, judged), hn::Gt(w, zero));
-        chi2 = hn::Add(chi2, hn::IfThenElseZero(counts, Get(now_.value, first + j)));
+        chi2 = hn::Add(chi2, hn::IfThenElseZero(counts, Get(chi, first + j)));
         used = hn::Add(used, hn::IfThenElseZero(counts, hn::Mul(w, hn::Mul(p, p))));
         freedom = hn::Add(freedom, hn::IfThenElseZero(counts, one));
       }
       freedom = hn::NegMulAdd(used, variance, freedom);
       const MF known = hn::AndNot(dropped, hn::Gt(freedom, hn::Set(d, 0.5f)));
       StorePart(d, hn::IfThenElseZero(known, hn::Div(chi2, hn::IfThenElse(known, freedom, one))),
-                v_.chi2.at(f, 0) + now_.at.x, now_.at.count);
+                v_.chi2.at(f, 0) + at_.x, at_.count);
 
       // Light of the others, seen through this fibre's weights, for each unit of its own.
       VF others = zero;
       if constexpr (kBand > 0) {
         for (int m = 1; m <= kBand; m++) {
-          if (f + m < v_.fibres()) others = hn::MulAdd(Get(now_.cross[m - 1], f), Get(flux_, f + m), others);
-          if (f - m >= 0) others = hn::MulAdd(Get(now_.cross[m - 1], f - m), Get(flux_, f - m), others);
+          if (f + m < v_.fibres()) others = hn::MulAdd(Get(cross_[m - 1], f + m), Get(flux_, f + m), others);
+          if (f - m >= 0) others = hn::MulAdd(Get(cross_[m - 1], f), Get(flux_, f - m), others);
         }
       } else {
         for (int64_t j = 0; j < rows; j++) {
@@ -671,9 +659,9 @@ class Solver {
       }
       const VF unit = hn::Mul(hn::IfThenElse(dropped, one, own), hn::Max(flux, hn::Sqrt(variance)));
       const VF crosstalk = hn::IfThenZeroElse(dropped, hn::Div(others, hn::IfThenElse(dropped, one, unit)));
-      StorePart(d, hn::Add(crosstalk, zero), v_.crosstalk.at(f, 0) + now_.at.x, now_.at.count);
+      StorePart(d, hn::Add(crosstalk, zero), v_.crosstalk.at(f, 0) + at_.x, at_.count);
 
-      VU bits = LoadPart(du, v_.traceDq.at(f, 0) + now_.at.x, now_.at.count);
+      VU bits = hn::Load(du, traceDq_ + f * kLanes);
       const bool clean = before_[first + rows] == before_[first];
       for (int64_t j = 0; !clean && j < rows; j++) {
         if (now_.flagged[first + j] == 0) continue;
@@ -683,7 +671,7 @@ class Solver {
       }
       bits = hn::Or(bits, set(dropped, dq::kExtractionFailed));
       bits = hn::Or(bits, set(dim, dq::kNoGoodPixels));
-      const MF wide = hn::And(hn::Lt(Get(now_.squares, f), hn::Set(d, kWideSquares)), hn::Not(dropped));
+      const MF wide = hn::And(hn::Lt(Get(squares_, f), hn::Set(d, kWideSquares)), hn::Not(dropped));
       bits = hn::Or(bits, set(wide, dq::kWideWindow));
       if constexpr (kBand > 0) bits = hn::Or(bits, set(hn::Gt(crosstalk, one), dq::kCrossTalk));
       const VF reach = hn::Set(d, static_cast<float>(s_.reach));
@@ -694,7 +682,7 @@ class Solver {
         for (int64_t j = 0; j < rows; j++) seen = hn::Add(seen, Get(profile, j));
         bits = hn::Or(bits, set(hn::And(beyond, hn::Lt(seen, hn::Set(d, kOnChip))), dq::kOffChip));
       }
-      StorePart(du, bits, v_.dq.at(f, 0) + now_.at.x, now_.at.count);
+      StorePart(du, bits, v_.dq.at(f, 0) + at_.x, at_.count);
     }
   }
 
@@ -706,8 +694,8 @@ class Solver {
     for (int m = 1; m <= kBand; m++) {
       for (const int64_t g : {f - m, f + m}) {
         if (g < 0 || g >= v_.fibres()) continue;
-        const VF cross = Get(now_.cross[m - 1], std::min(f, g)), limit = hn::Mul(Get(now_.own, f), Get(now_.own, g));
-        const MF gone = hn::And(hn::Eq(Get(pivot_, g), zero), hn::Gt(Get(now_.own, g), zero));
+        const VF cross = Get(cross_[m - 1], std::max(f, g)), limit = hn::Mul(Get(own_, f), Get(own_, g));
+        const MF gone = hn::And(hn::Eq(Get(inverse_, g), zero), hn::Gt(Get(own_, g), zero));
         shared = hn::Or(shared, hn::And(gone, hn::Gt(hn::Mul(cross, cross), hn::Mul(limit, hn::Set(d, kMostOverlap)))));
       }
     }
@@ -717,14 +705,17 @@ class Solver {
   const KernelCall& call_;
   const Views& v_;
   const Settings& s_;
-  Slot slots_[kSlots];
-  Slot now_;  // the one that is finished
-  float *model_, *flux_, *variance_, *pivot_;
-  float* factor_[kBand + 1];
-  bool anyGone_;     // whether a fibre with light dropped out
+  Tables tables_;
+  Columns at_;
+  Panel panels_[kPanels], now_;
+  float* model_;     // of each row
   int32_t* before_;  // rows before a row that weights changed in, in the end those that are flagged
+  // Of each fibre; inverse: 1 / pivot, 0: dropped out. cross and factor: with the fibre m + 1 below.
+  float *row_, *own_, *right_, *light_, *squares_, *flux_, *inverse_, *cross_[kBand + 1], *factor_[kBand + 1];
+  uint32_t* traceDq_;
+  MF gone_;  // lanes in which a fibre with light dropped out
+  Fibre* fibre_;
   float* profile_;
-  Table table_;
 };
 
 template <int kBand>
@@ -732,10 +723,9 @@ Status ExtractColumns(const KernelCall& call, const Views& v, const Settings& s)
   if (const Status status = CheckPlanes(v); !status.ok()) return status;
   if (v.fibres() == 0) return Ok();
   Solver<kBand> solver(call, v, s);
-  for (int64_t x = 0; x < v.flux.cols; x += kSlots * kLanes) {
-    const int64_t columns = std::min<int64_t>(kSlots * kLanes, v.flux.cols - x);
-    solver.Run(x, columns);
-  }
+  for (int64_t x = 0; x < v.flux.cols; x += kPanels * kLanes)
+    solver.Run(x, std::min<int64_t>(kPanels * kLanes, v.flux.cols - x));
+  hwy::FlushStream();
   return Ok();
 }
 

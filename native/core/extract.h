@@ -27,6 +27,8 @@ constexpr float kLargest = 1e9f, kLargestWeight = 1e12f, kSmallestWeight = 1e-12
 constexpr float kFarthest = 1e6f;  // rows from the chip that a centre may be
 // Profiles narrower than this would end within the rows that are judged.
 constexpr float kLeastWidth = 0.3f, kMostWidth = 5.0f;
+// A cumulative profile ends at 1; a value beyond this is none.
+constexpr float kMostCumulative = 2.0f;
 // Less of the light than this on good pixels is no measurement of the whole.
 constexpr float kLeastLight = 0.1f;
 // Part of a fibre's own information that its neighbours must leave: less, and the two cannot be told apart. Two Gaussian

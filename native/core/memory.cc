@@ -10,7 +10,6 @@
 namespace rampline {
 namespace {
 
-constexpr size_t kHugePage = size_t{1} << 21;
 constexpr size_t kKept = 2;  // one cube for each of the exposures that a two-core node reduces at once
 
 struct Kept {

@@ -7,6 +7,8 @@
 
 namespace rampline {
 
+constexpr size_t kHugePage = size_t{1} << 21;
+
 // Asks the system to back the whole huge pages within a piece of memory with such. Advice only.
 void AdviseHuge(void* data, size_t bytes);
 

@@ -26,6 +26,11 @@ double Cumulative(const float* low, const float* high, double part, double z) {
   return from + (to - from) * (at - i);
 }
 
+// A table with a value that is no part of all light is no profile.
+bool Sane(const float* table) {
+  return std::all_of(table, table + 481, [](float value) { return std::abs(value) <= 2; });
+}
+
 Column Read(const KernelCall& call, int64_t x) {
   const Params& params = ParamsOf(call);
   const auto image = call.ports[kImage].view<const float>(), ivar = call.ports[kImageIvar].view<const float>();
@@ -53,11 +58,11 @@ Column Read(const KernelCall& call, int64_t x) {
     const auto edge = [&](double y) {
       return Cumulative(profile.at(f, node), profile.at(f, node + 1), position - node, 240 + 20 * (y - at) / wide);
     };
-    for (size_t y = 0; y < light.size() && there; y++) {
+    const bool sane = Sane(profile.at(f, node)) && Sane(profile.at(f, node + 1));
+    for (size_t y = 0; y < light.size() && there && sane; y++) {
       const auto here = static_cast<double>(y);
       if (std::abs(here - row) > params.reach) continue;
-      const double p = edge(here + 0.5) - edge(here - 0.5);
-      light[y] = std::abs(p) <= 2 ? p : 0;
+      light[y] = edge(here + 0.5) - edge(here - 0.5);
     }
     c.light.push_back(light);
     c.there.push_back(there);

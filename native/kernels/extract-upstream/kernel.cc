@@ -39,8 +39,9 @@ struct Row {
 
 class Upstream {
  public:
-  Upstream(const KernelCall& call, const Views& v, uint32_t bad) : call_(call), v_(v), bad_(bad) {
-    float* at = call.scratch.data;
+  Upstream(const KernelCall& call, const Views& v, uint32_t bad)
+      : call_(call), v_(v), bad_(bad), tables_(v, call.scratch.data) {
+    float* at = call.scratch.data + Tables::Floats(v.fibres());
     profile_ = at;
     at += v.fibres() * kMostRows * kLanes;
     rows_ = reinterpret_cast<Row*>(at);
@@ -59,7 +60,7 @@ class Upstream {
         for (int i = 0; i < count; i++) Run(x + i, 1);
         return;
       }
-      Profile(v_, f, at, p, spans_[f], kModelReach, table_, profile_ + f * kMostRows * kLanes);
+      Profile(f, at, p, spans_[f], kModelReach, tables_, profile_ + f * kMostRows * kLanes);
     }
     for (int i = 0; i < count; i++) Column(x + i, i);
   }
@@ -162,7 +163,7 @@ class Upstream {
   const KernelCall& call_;
   const Views& v_;
   const uint32_t bad_;
-  Table table_;
+  Tables tables_;
   float* profile_;  // [fibre][kMostRows], a register each
   Row* rows_;
   Line* lines_;
