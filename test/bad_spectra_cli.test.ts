@@ -1,7 +1,7 @@
 /** Bad input from files to verdict: what `rampline trace build` and `rampline extract` say of it, and that nothing half-written stays. */
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DQ } from '../src/core/generated/dq.js';
 import { type CardInput, encodeFits, type HduInput, openFits } from '../src/fits/index.js';
@@ -188,6 +188,10 @@ describe('rampline extract', () => {
   it('a header of another chip: refused by name', () => {
     const other = writeTraces(at('in'), { tele: 'apo', mjd: MJD, chip: 'c', exposure: 12 }, 'domeflat', flat);
     expect(refused(object, other)).toMatchObject({ error: 'input', exitCode: 21, file: other, hdu: 0 });
+    // A person is told which of the two files it is.
+    writeFileSync(other, readFileSync(other).subarray(0, 9000));
+    const { stdout } = rampline(['--log-level', 'error', 'extract', object, '--trace', other, '-o', output]);
+    expect(stdout).toContain(`input: ${basename(other)}: `);
   });
 
   it('traces of another night: taken with a warning', () => {

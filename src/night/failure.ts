@@ -1,4 +1,5 @@
 /** Errors as they cross from a worker: plain data, and back to their class. */
+import { basename, resolve } from 'node:path';
 import {
   AlgorithmError,
   BugError,
@@ -67,6 +68,12 @@ export function toFailure(error: unknown): Failure {
 export function fromFailure(failure: Failure): RamplineError {
   const { error, message, ...context } = failure;
   return new CLASSES[error](message, context);
+}
+
+/** What failed, for a line about `file`: another file that is to blame is named. */
+export function reasonOf({ error, message, file: blamed }: Failure, file: string): string {
+  const other = blamed !== undefined && resolve(blamed) !== resolve(file) && !message.includes(basename(blamed));
+  return `${error}: ${other ? `${basename(blamed)}: ` : ''}${message}`;
 }
 
 /** The exit code of several failures: that of the most serious class, 0 for none. */

@@ -110,7 +110,7 @@ export function defineExtract(program: Command, define: Define): void {
       if (slit && given !== undefined)
         throw new UsageError(`--${given[0]} serves fibres, not a long slit: leave it out`);
       if (slit && options.trace.length !== 1) throw new UsageError('expected one --trace for a long slit');
-      const { exitCodeOf, toFailure } = await import('../../night/failure.js');
+      const { exitCodeOf, reasonOf, toFailure } = await import('../../night/failure.js');
       const outcomes: ExtractOutcome[] = [];
       for (const image of images as readonly string[]) {
         if (session.interrupt.signal.aborted) {
@@ -150,7 +150,7 @@ export function defineExtract(program: Command, define: Define): void {
         printable(file),
         status,
         ...['method', 'flat', 'tweak', 'chi2', 'outliers', 'missing'].map((name) => figure(summary[name])),
-        failure === undefined ? printable(product ?? '-') : printable(`${failure.error}: ${failure.message}`),
+        failure === undefined ? printable(product ?? '-') : printable(reasonOf(failure, file)),
       ]);
       const head = ['file', 'is', 'method', 'flat', 'tweak', 'chi2/dof', 'outliers', 'no value', 'product'];
       return {

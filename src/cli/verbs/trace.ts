@@ -65,15 +65,14 @@ export function defineTrace(program: Command, define: Define): void {
     async (words, options: GlobalOptions & TraceFlags, session) => {
       const { output, prior } = options;
       if (output === undefined) throw new UsageError('expected a directory for the products: -o DIR');
-      const [{ runStage }, { exitCodeOf, toFailure }, { stage }, { openFits }, { readThroughputs }] = await Promise.all(
-        [
+      const [{ runStage }, { exitCodeOf, reasonOf, toFailure }, { stage }, { openFits }, { readThroughputs }] =
+        await Promise.all([
           import('../../night/by_hand.js'),
           import('../../night/failure.js'),
           import('../../stages/trace/stage.js'),
           import('../../fits/index.js'),
           import('../../stages/trace_product.js'),
-        ],
-      );
+        ]);
       const { instrumentNamed } = await import('../../night/instruments.js');
       const { reduceSlit } = await import('../../night/slit.js');
       const instrument = instrumentNamed(options.instrument);
@@ -142,7 +141,7 @@ export function defineTrace(program: Command, define: Define): void {
         number(rms, 4),
         number(throughput, 3),
         seconds.toFixed(2),
-        failure === undefined ? (product ?? '-') : `${failure.error}: ${failure.message}`,
+        failure === undefined ? (product ?? '-') : reasonOf(failure, file),
       ]);
       const counted = [...STATES, 'shift [px]', 'rms [px]', 'throughput', 'seconds'];
       return {
