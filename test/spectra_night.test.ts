@@ -100,6 +100,31 @@ describe('a night', () => {
     expect(readFileSync(at(`slice/apo/${MJD}/${name}`)).equals(readFileSync(at(`out/apo/${MJD}/${name}`)))).toBe(true);
   });
 
+  it('is planned as done or dropped, and refuses nothing twice', () => {
+    const planned: Plan = reply('plan', at('raw'), at('out'), 'apo');
+    expect(planned.jobs.filter(({ state }) => state === 'todo')).toEqual([]);
+    const refused = planned.jobs.find(({ id }) => id === `trace-apo-${MJD}-b-0011`);
+    expect(refused?.why).toMatch(/^(too few fibres|no lamp|no light of fibres): /);
+    const again: Reply = reply('run', at('raw'), at('out'), 'apo');
+    expect(again.outcomes.filter(({ attempt }) => attempt > 0)).toEqual([]);
+    const told = ({ outcomes }: Reply) =>
+      outcomes.flatMap(({ job, failure }) => (failure ? `${job} ${failure.exitCode} ${failure.message}` : [])).sort();
+    expect(told(again)).toEqual(told(first));
+    const forced: Reply = reply(
+      'rerun',
+      at('raw'),
+      at('out'),
+      'apo',
+      '--from',
+      'trace',
+      '--to',
+      'trace',
+      '--only',
+      '11-b',
+    );
+    expect(forced.outcomes.find(({ job }) => job === refused?.id)).toMatchObject({ status: 'dropped', attempt: 1 });
+  });
+
   it('is not done twice, and again from the extraction where that is asked', () => {
     const again: Reply = reply('run', at('raw'), at('out'), 'apo', '--only', '17-a');
     expect(outcomesOf(again, 'extract')).toEqual({ skipped: CHIPS.map((chip) => `apo-${MJD}-${chip}-0017`) });

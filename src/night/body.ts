@@ -45,6 +45,8 @@ export interface BodyRun {
   readonly threads: number;
   readonly limits: Partial<FitsLimits>;
   readonly control: Int32Array;
+  /** Told what the body throws, with the key of the product that is not made. */
+  readonly onRefusal?: ((key: string, error: unknown) => Promise<void>) | undefined;
 }
 
 /** What became of it; nothing is told of a product that was done before. */
@@ -120,6 +122,9 @@ export async function runBody(run: BodyRun, store: Store): Promise<BodyMade> {
       threads,
       limits,
       control,
+    }).catch(async (error: unknown) => {
+      await run.onRefusal?.(key, error);
+      throw error;
     });
     if (Atomics.load(control, 0) !== 0) throw new RetriableError('interrupted');
     const header = [...identityCards(run, record), ...result.cards, ...kernelCards(record), ...historyCards(result)];

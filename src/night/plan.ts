@@ -5,7 +5,7 @@ import { basename, join, resolve } from 'node:path';
 import type { Almanac } from '../almanac/index.js';
 import type { CalibrationKind, CalibrationRecord } from '../calib/product.js';
 import { openRegistry, type Survey } from '../calib/registry.js';
-import { BugError, type ErrorClass, RamplineError, UsageError } from '../core/errors.js';
+import { BugError, RamplineError, UsageError } from '../core/errors.js';
 import type { Exposure } from '../core/exposure.js';
 import type { Instrument } from '../core/product.js';
 import { didYouMean } from '../core/suggest.js';
@@ -25,6 +25,7 @@ import { BUILT_BYTES, BUILT_BYTES_PER_PIXEL, WEIGHED_BYTES_PER_PIXEL } from './c
 import { chipsOf, type Draft, JOIN, nightGraph, productName } from './graph.js';
 import type { Job, NightOptions, Outcome, Plan } from './job.js';
 import { type Asked, type PlannedProduct, productsOf, verdictOf } from './record.js';
+import { DROPS, refusalOf } from './refused.js';
 import { decide, droppedUnbegun } from './settle.js';
 import {
   calibrationsOf,
@@ -58,6 +59,8 @@ export interface PlanRequest {
   readonly compare?: boolean | undefined;
   /** Hashes that outlive the process: the ledger's. */
   readonly memory?: HashMemory | undefined;
+  /** What was refused is tried once more. */
+  readonly again?: boolean | undefined;
   readonly onProgress?: ((done: number, total: number, label: string) => void) | undefined;
   /** Default: the table of ./stages.ts; for tests. */
   readonly stages?: readonly NightStage[] | undefined;
@@ -185,9 +188,6 @@ export async function planNight(request: PlanRequest): Promise<Plan> {
 
 const DONE = 'the manifest matches: the same input, calibrations, parameters and kernels';
 
-/** Classes of failure that are an input's, and end one job. */
-const DROPS: readonly ErrorClass[] = ['input', 'calibration', 'algorithm'];
-
 type Settlement = Pick<Job, 'state' | 'why' | 'error' | 'behind'> & Partial<Pick<Job, 'key' | 'products'>>;
 
 /** Tells of one job after the other, in the order of the plan, whether it is done. */
@@ -302,7 +302,10 @@ class States {
     const there =
       before === undefined ? await this.#built(stage, task) : before.entry === undefined ? [] : [before.entry];
     const options = { surveys: this.#surveys };
-    if (there.length === 0 && hash !== 'all') {
+    const inputs = task.inputs.map(({ path }) => path);
+    const refusal =
+      name === undefined || this.#request.again === true ? undefined : refusalOf(this.#output, name, inputs);
+    if (there.length === 0 && hash !== 'all' && refusal === undefined) {
       // What cannot be done is said now; inputs need no hash for that.
       await productsOf(stage, task, async (path) => noHash(path), options);
       return { state: 'todo', why: before?.fault ?? NOT_BUILT };
@@ -312,6 +315,9 @@ class States {
       key: productKey((products[0] as PlannedProduct).record),
       products: products.map((one) => one.name),
     };
+    if (there.length === 0 && refusal?.key === about.key) {
+      return { state: 'dropped', why: refusal.failure.message, error: refusal.failure.error };
+    }
     const states = await Promise.all(about.products.map((one) => productState(join(this.#output, one))));
     for (const [i, { record }] of products.entries()) {
       const { entry, fault } = states[i] as ProductState;

@@ -415,6 +415,7 @@ export async function runNight(request: NightRequest): Promise<NightRun> {
       options: nightOptions(request.options),
       threads,
       memory: ledger.hashes,
+      again: request.again,
       onProgress: request.onProgress,
     });
     const chosen = chosenJobs(whole, request);

@@ -26,6 +26,7 @@ import {
   targetsFor,
   verdictOf,
 } from './record.js';
+import { DROPS, noteRefusal } from './refused.js';
 import { type NightStage, nightStages } from './stages.js';
 
 /** What a job made, before it is an outcome. */
@@ -93,6 +94,7 @@ async function bodyJob(
       threads: task.threads,
       limits: {},
       control,
+      onRefusal: (key, error) => noteRefusal(store, product, key, error),
     },
     store,
   );
@@ -114,9 +116,6 @@ async function dispatch(task: Task, control: Int32Array): Promise<Made> {
       return bodyJob(task, stage, execution.body, control);
   }
 }
-
-/** Classes of failure that are an input's: the job is dropped and the night goes on. */
-const DROPS: ReadonlySet<string> = new Set(['input', 'calibration', 'algorithm']);
 
 const KILOBYTE = 1024;
 
@@ -146,7 +145,7 @@ export async function executeTask(task: Task, alone = false): Promise<Outcome> {
     return { ...facts(), ...made };
   } catch (error) {
     const failure = toFailure(error);
-    const status = cancelled() ? 'cancelled' : DROPS.has(failure.error) ? 'dropped' : 'failed';
+    const status = cancelled() ? 'cancelled' : DROPS.includes(failure.error) ? 'dropped' : 'failed';
     return { ...facts(), status, products: [], failure };
   }
 }
