@@ -154,7 +154,7 @@ export async function fitBackground(input: BackgroundInput): Promise<Background>
 
 /** Products of Legendre polynomials at a place. */
 function valuesOf(terms: readonly { a: number; i: number }[], u: number, v: number): Float64Array {
-  const [x, y] = [polynomials(u, SIDE - 1), polynomials(v, SIDE - 1)];
+  const [x, y] = [polynomials(u, ORDER), polynomials(v, ORDER)];
   return Float64Array.from(terms, ({ a, i }) => (y[a] as number) * (x[i] as number));
 }
 

@@ -14,6 +14,7 @@ constexpr int64_t kMostRows = 96 + 2 * kMargin;
 // A cell of 96 rows has 20 fibres of APOGEE within reach. With more than this many the fibres overlap, and nothing is between them.
 constexpr int kMostFibres = 40;
 constexpr double kReach = 12, kPerPixel = 20;
+constexpr int64_t kLine = 16;  // values in a line of the cache
 
 bool Sane(double v) { return std::abs(v) < 1e15; }
 
@@ -35,10 +36,24 @@ struct Result {
   double value = 0, weight = 0;
 };
 
+// Four sums at a time, as each addition waits for the one before.
+double Dot(const double* a, const double* b, int count) {
+  double s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+  int i = 0;
+  for (; i + 4 <= count; i += 4) {
+    s0 += a[i] * b[i];
+    s1 += a[i + 1] * b[i + 1];
+    s2 += a[i + 2] * b[i + 2];
+    s3 += a[i + 3] * b[i + 3];
+  }
+  for (; i < count; i++) s0 += a[i] * b[i];
+  return (s0 + s1) + (s2 + s3);
+}
+
 // Weighted least squares with the background as the last unknown; the light of the fibres goes into `light`.
 Result Solve(Window& window, double trust) {
   const int n = window.fibres + 1;
-  double a[kMostFibres + 1][kMostFibres + 1] = {}, b[kMostFibres + 1] = {}, weight[kMostRows];
+  double a[kMostFibres + 1][kMostFibres + 1] = {}, b[kMostFibres + 1] = {}, weight[kMostRows], weighted[kMostRows];
   for (int y = 0; y < window.rows; y++) {
     const double extra = trust * window.light[y];
     weight[y] = window.weight[y] > 0 ? 1 / (1 / window.weight[y] + extra * extra) : 0;
@@ -46,15 +61,15 @@ Result Solve(Window& window, double trust) {
     b[n - 1] += weight[y] * window.value[y];
   }
   for (int f = 0; f < window.fibres; f++) {
-    for (int y = window.first[f]; y <= window.last[f]; y++) {
-      const double p = weight[y] * window.share[f][y];
-      a[n - 1][f] += p;
-      b[f] += p * window.value[y];
+    const int first = window.first[f], last = window.last[f];
+    for (int y = first; y <= last; y++) {
+      weighted[y] = weight[y] * window.share[f][y];
+      a[n - 1][f] += weighted[y];
     }
+    b[f] = Dot(weighted + first, window.value + first, last - first + 1);
     for (int g = 0; g <= f; g++) {
-      for (int y = std::max(window.first[f], window.first[g]); y <= std::min(window.last[f], window.last[g]); y++) {
-        a[f][g] += weight[y] * window.share[f][y] * window.share[g][y];
-      }
+      const int from = std::max(first, window.first[g]), to = std::min(last, window.last[g]);
+      if (from <= to) a[f][g] = Dot(weighted + from, window.share[g] + from, to - from + 1);
     }
   }
   // Cholesky. A fibre that adds nothing to those before it, or has no pixel, is left out.
@@ -95,17 +110,40 @@ Status Run(const KernelCall& call) {
   const auto profile = call.ports[kProfile].view<const float>();
   const auto value = call.ports[kValue].view<float>(), weight = call.ports[kWeight].view<float>();
   static thread_local Window window;
+  // The rows that each fibre reaches in any of the columns: traces of one column lie pages apart, so few are looked at twice.
+  double lowest[kFibres], highest[kFibres];
+  for (int64_t f = 0; f < kFibres; f++) {
+    lowest[f] = 1e30;
+    highest[f] = -1e30;
+    for (int64_t x = 0; x < value.cols; x += params.step) {
+      const double c = centre.at(0, f)[x], w = width.at(0, f)[x];
+      if (!(Sane(c) && w > 0.05 && w < 20)) continue;
+      lowest[f] = std::min(lowest[f], std::ceil(c - kReach * w - 0.5));
+      highest[f] = std::max(highest[f], std::floor(c + kReach * w + 0.5));
+    }
+  }
   for (int64_t row = 0; row < value.rows; row++) {
     std::fill_n(value.at(0, row), value.cols, 0.0f);
     std::fill_n(weight.at(0, row), value.cols, 0.0f);
     const int64_t from = std::max<int64_t>((call.origin.row + row) * params.height - kMargin, 0);
     const int64_t to = std::min((call.origin.row + row + 1) * params.height + kMargin, image.planes);
     if (to <= from) continue;
+    int64_t near[kFibres];
+    int64_t count = 0;
+    for (int64_t f = 0; f < kFibres; f++) {
+      if (highest[f] >= static_cast<double>(from) && lowest[f] <= static_cast<double>(to - 1)) near[count++] = f;
+    }
     for (int64_t x = 0; x < value.cols; x += params.step) {
       window.rows = static_cast<int>(to - from);
       window.fibres = 0;
       for (int y = 0; y < window.rows; y++) {
-        const double d = image.at(from + y, 0)[x], w = ivar.at(from + y, 0)[x];
+        const float *pixel = image.at(from + y, 0) + x, *given = ivar.at(from + y, 0) + x;
+        // The next line of the cache: rows are pages apart, so the processor does not foresee it.
+        if (x + kLine < value.cols) {
+          __builtin_prefetch(pixel + kLine);
+          __builtin_prefetch(given + kLine);
+        }
+        const double d = *pixel, w = *given;
         const bool counts = w > 0 && Sane(w) && Sane(d);
         window.value[y] = counts ? d : 0;
         window.weight[y] = counts ? w : 0;
@@ -115,7 +153,8 @@ Status Run(const KernelCall& call) {
       const int64_t left = std::min<int64_t>(static_cast<int64_t>(node), 7);
       const double part = node - static_cast<double>(left);
       bool crowded = false;
-      for (int64_t f = 0; f < kFibres; f++) {
+      for (int64_t k = 0; k < count; k++) {
+        const int64_t f = near[k];
         const double c = centre.at(0, f)[x], w = width.at(0, f)[x];
         if (!(Sane(c) && w > 0.05 && w < 20)) continue;
         const double low = std::ceil(c - kReach * w - 0.5), high = std::floor(c + kReach * w + 0.5);

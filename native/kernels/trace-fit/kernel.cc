@@ -112,23 +112,48 @@ struct Group {
 
 // The weight of a pixel is that of the other pixels of its row in the group, so that it does not follow the pixel's own noise.
 void Weigh(const View<const float>& image, const View<const float>& ivar, int64_t x, const Group& group) {
+  // Rows are pages apart, so the processor does not foresee them.
+  constexpr int64_t kAhead = 24;
+  const D d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const V zero = hn::Zero(d), one = hn::Set(d, 1.0f);
+  HWY_ALIGN float lastValue[kGroup] = {}, lastIvar[kGroup] = {};
   for (int64_t row = 0; row < group.rows; row++) {
     const float *v = image.data + row * image.planeStride + x, *w = ivar.data + row * ivar.planeStride + x;
-    float *value = group.value + row * kGroup, *weight = group.weight + row * kGroup;
-    float variance[kGroup], sum = 0, count = 0;
-    for (int64_t i = 0; i < kGroup; i++) {
-      const bool good = i < group.n && Good(v[i], 1e9f) && w[i] > 1e-12f && w[i] < 1e12f;
-      value[i] = good ? v[i] : 0.0f;
-      variance[i] = good ? 1.0f / w[i] : 0.0f;
-      sum += variance[i];
-      count += good ? 1.0f : 0.0f;
-      group.model[row * kGroup + i] = 0;
+    if (row + kAhead < group.rows) {
+      // The group may begin anywhere in a line of the cache.
+      for (const int64_t i : {int64_t{0}, group.n - 1}) {
+        __builtin_prefetch(v + kAhead * image.planeStride + i);
+        __builtin_prefetch(w + kAhead * ivar.planeStride + i);
+      }
     }
-    const float others = std::max(count - 1.0f, 1.0f);
-    for (int64_t i = 0; i < kGroup; i++) {
-      const float rest = (sum - variance[i]) / others;
-      const float used = count < 1.5f || variance[i] > kOwn * rest ? variance[i] : rest;
-      weight[i] = variance[i] > 0.0f ? 1.0f / used : 0.0f;
+    if (group.n < kGroup) {
+      std::copy_n(v, group.n, lastValue);
+      std::copy_n(w, group.n, lastIvar);
+      v = lastValue;
+      w = lastIvar;
+    }
+    float *value = group.value + row * kGroup, *weight = group.weight + row * kGroup;
+    V sums = zero, counts = zero;
+    for (int64_t i = 0; i < kGroup; i += lanes) {
+      const V given = hn::LoadU(d, v + i), own = hn::LoadU(d, w + i);
+      const auto good = hn::And(hn::Lt(hn::Abs(given), hn::Set(d, 1e9f)),
+                                hn::And(hn::Gt(own, hn::Set(d, 1e-12f)), hn::Lt(own, hn::Set(d, 1e12f))));
+      const V variance = hn::IfThenElseZero(good, hn::Div(one, own));
+      hn::Store(hn::IfThenElseZero(good, given), d, value + i);
+      hn::Store(variance, d, weight + i);
+      hn::Store(zero, d, group.model + row * kGroup + i);
+      sums = hn::Add(sums, variance);
+      counts = hn::Add(counts, hn::IfThenElseZero(good, one));
+    }
+    const float sum = hn::GetLane(hn::SumOfLanes(d, sums)), count = hn::GetLane(hn::SumOfLanes(d, counts));
+    const V all = hn::Set(d, sum), per = hn::Set(d, 1.0f / std::max(count - 1.0f, 1.0f));
+    for (int64_t i = 0; i < kGroup; i += lanes) {
+      const V variance = hn::Load(d, weight + i);
+      const V rest = hn::Mul(hn::Sub(all, variance), per);
+      const auto alone = hn::Gt(variance, hn::Mul(hn::Set(d, kOwn), rest));
+      const V used = count < 1.5f ? variance : hn::IfThenElse(alone, variance, rest);
+      hn::Store(hn::IfThenElseZero(hn::Gt(variance, zero), hn::Div(one, used)), d, weight + i);
     }
   }
 }
