@@ -62,6 +62,19 @@ export async function weightsOf(
   return ivar;
 }
 
+/** [row][x] weights of a flat by the mean variance of each pixel's neighbours along its row (kernel share-variance). */
+export async function sharedWeights(
+  ivar: Float32Array,
+  rows: number,
+  cols: number,
+  threads = 1,
+): Promise<Float32Array> {
+  const shared = new Float32Array(rows * cols);
+  const map = (data: Float32Array) => ({ data, rows, cols });
+  await runKernel('share-variance', { ivar: map(ivar), shared: map(shared) }, {}, { strip: cols, threads });
+  return shared;
+}
+
 /**
  * Reads the rates of a chip from a calibrated 2-D product.
  * @throws InputError for images that are missing, of different sizes, of another type or unit

@@ -6,24 +6,23 @@ import { type BoundArray, runKernel } from '../../engine/index.js';
 import { filledUp, KERNEL_FIBRES } from '../fibres.js';
 import { erf } from '../gauss_hermite.js';
 import { cholesky, localFunctions, polynomials, smoothFunctions, solveCholesky } from '../smooth_fit.js';
-import { type Basis, basisOf, COMPONENTS, COMPONENTS_STRIDE } from './profile_basis.js';
+import { type Basis, basisOf, COMPONENTS, COMPONENTS_STRIDE, WING_FROM } from './profile_basis.js';
 
 /** Fibres of a block, whose profile is taken as one: their mean is what is fitted, so that the block's extent cancels to first order. */
 const BLOCK_FIBRES = 2;
-/** Nodes of kernel gather-profile along x, and the size of its moments. */
-const NODES = 8;
+/** Windows of a call of kernel gather-profile along x, and the size of its moments. */
+const WINDOWS = 8;
 const SIDE = 48;
 const MOMENTS = SIDE * SIDE + 1;
 /** Knots in fibre, every so many: blocks of the slit head have 30. */
-const FIBRE_STEP = 15;
+const FIBRE_STEP = 20;
 /** Terms along x: focus and tilt of a chip make a parabola. */
 const CORE_TERMS_ALONG = 3;
 /**
- * Wings beyond so many px are the telescope's and the grating's: straight in fibre and x. Scattered light has ghosts as large as a
- * quarter of the chip. What were let free further would take light from each other between the fibres.
+ * Wings are the telescope's and the grating's: the same for all fibres, straight along x. Scattered light has ghosts as large as a quarter
+ * of the chip. What were let free further would take light from each other between the fibres.
  */
-const WING_FROM = 5;
-const WING_TERMS = { across: 2, along: 2 };
+const WING_TERMS = { across: 1, along: 2 };
 const BACKGROUND_TERMS = { across: 8, along: 5 };
 /**
  * While flux and place of the fibres are not well known. Scattered light, wings and the skirts of a profile look alike but at the gaps
@@ -41,8 +40,14 @@ const FINE = {
 } as const;
 /** Share of the best-known function's weight that keeps the others from growing without reason. */
 const PENALTY = 1e-10;
-/** Columns that are used about the middle of each eighth of a chip: enough light, and so near that the profile is one there. */
-const WINDOW = 32;
+/**
+ * Calls of the kernel, each of a part of the chip's columns, and the columns that are used about the middle of each eighth of it. Within
+ * a window the profile counts as one; so windows are short, and where all light is wanted there are many of them.
+ */
+const COARSE_WINDOWS = { parts: 1, width: 32 };
+const FINE_WINDOWS = { parts: 4, width: 64 };
+/** Fibres at either end of the slit whose profile is that of the next: splines are worst known at their ends. */
+const END_FIBRES = 4;
 
 /** What a flat shows and what is known of its traces so far. */
 export interface ProfileInput {
@@ -152,7 +157,8 @@ class Fit {
   readonly coefficients: Float64Array;
   /** [fibre][node] */
   readonly errors: Float32Array;
-  private readonly ports: Readonly<Record<string, BoundArray>>;
+  private readonly images: { readonly image: Float32Array; readonly ivar: Float32Array };
+  private readonly lines: { readonly centre: Float32Array; readonly width: Float32Array; readonly flux: Float32Array };
   chi2 = 0;
   pixels = 0;
 
@@ -162,7 +168,7 @@ class Fit {
     private readonly threads: number,
     private readonly coarse: boolean,
   ) {
-    const { rows, cols, fibres } = input;
+    const { cols, fibres } = input;
     this.rowsOfBlocks = Math.ceil(fibres / BLOCK_FIBRES);
     this.lit = Array.from({ length: fibres }, (_, f) => f).filter((f) => isLit(input.flux, f, cols));
     if (this.lit.length < 3) {
@@ -172,14 +178,16 @@ class Fit {
     // A few fibres cannot tell more than a mean.
     const told = Math.max(Math.floor((last - first + 1) / (2 * BLOCK_FIBRES)), 1);
     const most = coarse ? Math.min(told, COARSE.core.across) : told;
+    const end = last - first > 2 * FIBRE_STEP ? END_FIBRES : 0;
+    const [low, length] = [first + end, last - first - 2 * end];
     const onFibres = (functions: readonly Float64Array[]) =>
       functions.map((values) =>
-        Float64Array.from({ length: fibres }, (_, f) => values[Math.min(Math.max(f, first), last) - first] as number),
+        Float64Array.from({ length: fibres }, (_, f) => values[Math.min(Math.max(f - low, 0), length)] as number),
       );
-    const all = smoothFunctions(last - first, FIBRE_STEP);
+    const all = smoothFunctions(length, FIBRE_STEP);
     this.smooth = onFibres(all.slice(0, most));
     // All of them together are sums of splines, with which most of the equations are empty.
-    const local = most < all.length ? [] : onFibres(localFunctions(last - first, FIBRE_STEP));
+    const local = most < all.length ? [] : onFibres(localFunctions(length, FIBRE_STEP));
     const { wing, background } = coarse ? COARSE : FINE;
     const few = Math.max(wing.across, background.across);
     this.fibreTerms = local.length === 0 ? this.smooth : [...local, ...this.smooth.slice(0, few)];
@@ -203,54 +211,72 @@ class Fit {
     this.size = this.unknowns.length;
     this.coefficients = new Float64Array(TERMS * this.size);
     this.errors = new Float32Array(fibres * PROFILE_NODES);
-    const fibre = (data: Float32Array, fill: number) => ({
-      data: filledUp(data, fibres * cols, KERNEL_FIBRES * cols, fill),
+    const fibre = (data: Float32Array, fill: number) => filledUp(data, fibres * cols, KERNEL_FIBRES * cols, fill);
+    this.images = { image: input.image, ivar: input.ivar };
+    this.lines = { centre: fibre(input.centre, Number.NaN), width: fibre(input.width, 1), flux: fibre(input.flux, 0) };
+  }
+
+  /** The arrays from one column on. */
+  private portsOf(from: number, width: number): Readonly<Record<string, BoundArray>> {
+    const { rows, cols } = this.input;
+    const image = (data: Float32Array) => ({ data: data.subarray(from), planes: rows, cols: width, planeStride: cols });
+    const line = (data: Float32Array) => ({
+      data: data.subarray(from),
       rows: KERNEL_FIBRES,
-      cols,
+      cols: width,
+      rowStride: cols,
     });
-    this.ports = {
-      image: { data: input.image, planes: rows, cols },
-      ivar: { data: input.ivar, planes: rows, cols },
-      centre: fibre(input.centre, Number.NaN),
-      width: fibre(input.width, 1),
-      flux: fibre(input.flux, 0),
+    const { images, lines } = this;
+    return {
+      image: image(images.image),
+      ivar: image(images.ivar),
+      centre: line(lines.centre),
+      width: line(lines.width),
+      flux: line(lines.flux),
     };
   }
 
   /** Gathers the normal equations of blocks of fibres and columns, and solves them together. */
   async solve(): Promise<void> {
-    const { cols } = this.input;
-    const moments = new Float64Array(NODES * this.rowsOfBlocks * MOMENTS);
+    const { parts, width } = this.coarse ? COARSE_WINDOWS : FINE_WINDOWS;
+    const windows = WINDOWS * parts;
+    const moments = new Float64Array(windows * this.rowsOfBlocks * MOMENTS);
     const table = { data: this.basis.table, rows: PROFILE_SAMPLES, cols: COMPONENTS, rowStride: COMPONENTS_STRIDE };
-    await runKernel(
-      'gather-profile',
-      {
-        ...this.ports,
-        basis: table,
-        // [block][node], as those of the same fibres are to follow each other
-        moments: {
-          data: moments,
-          planes: NODES,
-          planeStride: MOMENTS,
-          rows: this.rowsOfBlocks,
-          rowStride: NODES * MOMENTS,
-          cols: MOMENTS,
+    for (let part = 0; part < parts; part++) {
+      const [from = 0, to = 0] = [part, part + 1].map((end) => Math.round((end * this.input.cols) / parts));
+      await runKernel(
+        'gather-profile',
+        {
+          ...this.portsOf(from, to - from),
+          basis: table,
+          // [block][window], as those of the same fibres are to follow each other
+          moments: {
+            data: moments.subarray(part * WINDOWS * MOMENTS),
+            planes: WINDOWS,
+            planeStride: MOMENTS,
+            rows: this.rowsOfBlocks,
+            rowStride: windows * MOMENTS,
+            cols: MOMENTS,
+          },
         },
-      },
-      { fibres: BLOCK_FIBRES, window: WINDOW },
-      { strip: cols, threads: this.threads },
-    );
+        { fibres: BLOCK_FIBRES, window: width },
+        { strip: to - from, threads: this.threads },
+      );
+    }
     const { size, unknowns, rowsOfBlocks, fibreTerms } = this;
-    const planes = rowsOfBlocks * NODES;
+    const planes = rowsOfBlocks * windows;
     const [across, along] = [new Float64Array(planes * TERMS), new Float64Array(planes * ORDERS)];
     for (let b = 0; b < rowsOfBlocks; b++) {
       const own = this.lit.filter((f) => Math.floor(f / BLOCK_FIBRES) === b);
       const values = fibreTerms.map((term) => own.reduce((sum, f) => sum + (term[f] as number) / own.length, 0));
-      for (let node = 0; node < NODES; node++) {
-        const plane = b * NODES + node;
+      for (let window = 0; window < windows; window++) {
+        const plane = b * windows + window;
         across.set(values, plane * TERMS);
-        // The profile's straight lines from node to node, in the middle of an eighth.
-        const middle = this.columnTerms.map((q) => 0.5 * ((q[node] as number) + (q[node + 1] as number)));
+        // The profile's straight lines from node to node, in the middle of the window.
+        const place = ((PROFILE_NODES - 1) * (window + 0.5)) / windows;
+        const node = Math.floor(place);
+        const rest = place - node;
+        const middle = this.columnTerms.map((q) => (1 - rest) * (q[node] as number) + rest * (q[node + 1] as number));
         if (own.length > 0) along.set(middle, plane * ORDERS);
       }
     }

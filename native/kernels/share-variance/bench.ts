@@ -1,0 +1,2 @@
+/** A chip. */
+export default { planes: 1, rows: 2048, cols: [2048] };
