@@ -107,6 +107,12 @@ const BENT = 0.5;
 const TELLING = 0.03;
 const FEWEST = 5;
 
+/** Columns of a block that an error of ENOUGH takes, where a sketch gave `error`: its square falls with them. */
+function columnsFor(error: number): number {
+  const times = 2 ** Math.ceil(Math.log2((error / ENOUGH) ** 2));
+  return Math.min(BLOCK, SKETCH * times);
+}
+
 /** P_i(u) P_j(v): shift, scale, tilt, and slow terms. */
 const TERMS = [
   [0, 0],
@@ -159,8 +165,9 @@ class Measurer {
     this.seen = traces.profile.cumulative;
   }
 
+  /** Traces where the values have them, in memory that the next call of `sums` takes. */
   moved(values: ArrayLike<number>): ReturnType<typeof moveTraces> {
-    return moveTraces(this.traces, tweakOf(values), this.exposure.rows, this.threads);
+    return moveTraces(this.traces, tweakOf(values), this.exposure.rows, this.threads, this.placed);
   }
 
   /**
@@ -177,7 +184,7 @@ class Measurer {
     const { traces, exposure } = this;
     const { fibres, cols } = traces;
     const [blocks, stride] = [Math.ceil(this.blocks / every), this.stride * every];
-    const { centre, width } = await moveTraces(traces, tweakOf(values), exposure.rows, this.threads, this.placed);
+    const { centre, width } = await this.moved(values);
     const sums = new Float64Array(fibres * blocks * SUMS);
     const cells = { rows: blocks, rowStride: stride, cols: Math.min(part, this.stride), planeStride: cols };
     const image = (data: Float32Array | Uint32Array) => ({ data, planes: exposure.rows, ...cells });
@@ -290,14 +297,16 @@ class Fitter {
     let fit: Fit | undefined;
     let scatter = Number.NaN;
     for (let round = 0; round < 4; round++) {
-      const solved = this.solve(sums, from, counts, scatter > SCATTERED ? scatter : 1);
+      const larger = scatter > SCATTERED ? scatter : 1;
+      const solved = this.solve(sums, from, counts, larger);
       if (solved === undefined) return undefined;
       const moved = solved.values.map((value, n) => value - at(from, n));
       const cells = this.clip(sums, moved, counts, 1);
       const all = this.clip(sums, moved, counts, this.blocks);
       scatter = all.groups >= 20 ? all.scatter : cells.scatter;
       fit = { ...solved, scatter };
-      if (round > 0 && cells.dropped + all.dropped === 0) break;
+      // Another round would be the same, or nearly.
+      if (cells.dropped + all.dropped === 0 && (round > 0 || (scatter > SCATTERED ? scatter : 1) === larger)) break;
     }
     return fit;
   }
@@ -427,7 +436,8 @@ class Fitter {
     }
     const scatter = TO_SIGMA * median(deviations.map(Math.abs));
     let [dropped, groups] = [0, 0];
-    for (const [group, deviation] of deviations.entries()) {
+    for (let group = 0; group < deviations.length; group++) {
+      const deviation = at(deviations, group);
       if (Number.isFinite(deviation)) groups++;
       if (!(Math.abs(deviation) > CLIP * Math.max(scatter, 1))) continue;
       counts.fill(0, group * size, (group + 1) * size);
@@ -482,13 +492,25 @@ export async function tweakTraces(
 
   // Where is the light, to a pixel? Noise alone must not lead away from where the flat has the traces.
   const reach = Math.floor(spacing / 2);
-  const scores: { readonly shift: number; readonly found: number }[] = [];
-  for (let shift = -reach; shift <= reach; shift++) {
+  const scores = new Map<number, number>();
+  const found = async (shift: number): Promise<number> => {
+    if (Math.abs(shift) > reach) return Number.NEGATIVE_INFINITY;
     const light = await measurer.light(new Float64Array(UNKNOWNS), shift);
-    scores.push({ shift, found: score(light.filter((_, fibre) => eligible(fibre))) + (shift === 0 ? LIT : 0) });
+    const all = score(light.filter((_, fibre) => eligible(fibre))) + (shift === 0 ? LIT : 0);
+    scores.set(shift, all);
+    return all;
+  };
+  // Up the hill to either side: within half a spacing there is one.
+  const middle = await found(0);
+  for (const side of [-1, 1]) {
+    let [shift, last] = [side, middle];
+    for (let next = await found(shift); next > last; next = await found(shift)) {
+      last = next;
+      shift += side;
+    }
   }
   let values = new Float64Array(UNKNOWNS);
-  values[0] = scores.reduce((best, one) => (one.found > best.found ? one : best)).shift;
+  values[0] = [...scores].reduce((best, one) => (one[1] > best[1] ? one : best))[0];
 
   let fit: Fit | undefined;
   let change = Number.POSITIVE_INFINITY;
@@ -511,7 +533,7 @@ export async function tweakTraces(
     );
     if (round === 0) continue;
     const error = at(fit.errors, 0);
-    if (part === SKETCH && error > ENOUGH) part = BLOCK;
+    if (part === SKETCH && error > ENOUGH) part = columnsFor(error);
     else if (change < Math.max(0.0005, 0.1 * error)) break;
   }
   if (fit === undefined) return unchanged('faint', 'no fibre has light');
