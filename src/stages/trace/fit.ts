@@ -202,8 +202,14 @@ export class TraceFitter {
     return this.#profile;
   }
 
-  async #smooth(terms: Float64Array, step: Pick<FitStep, 'flux' | 'centre' | 'width'>, threads: number) {
-    const rows = this.fibres;
+  /** Fits the series of `rows` fibres from `first` on, whose terms are given. */
+  async #smooth(
+    terms: Float64Array,
+    step: Pick<FitStep, 'flux' | 'centre' | 'width'>,
+    threads: number,
+    first = 0,
+    rows = this.fibres,
+  ) {
     const out = {
       terms: new Float64Array(rows * TERMS),
       covariance: new Float64Array(rows * ENTRIES),
@@ -215,7 +221,13 @@ export class TraceFitter {
       runKernel(
         'smooth-traces',
         {
-          sums: { data: this.#sums, planes: SUMS, rows, cols: BINS, planeStride: KERNEL_FIBRES * BINS },
+          sums: {
+            data: this.#sums.subarray(first * BINS),
+            planes: SUMS,
+            rows,
+            cols: BINS,
+            planeStride: KERNEL_FIBRES * BINS,
+          },
           before: { data: terms, rows, cols: TERMS },
           terms: { data: out.terms, rows, cols: TERMS },
           covariance: { data: out.covariance, rows, cols: ENTRIES },
@@ -256,13 +268,14 @@ export class TraceFitter {
     const least = (LEAST_PART * BINS) / step.every;
     const held = this.fitted.held.map((is, i) => is || at(fitted.figures, i * FIGURES + FIGURE.bins) < least);
     if (held.some(Boolean)) {
-      const flux = await this.#smooth(before, { flux: step.flux, centre: 0, width: 0 }, threads);
-      held.forEach((is, i) => {
-        if (!is) return;
-        fitted.terms.set(flux.terms.subarray(i * TERMS, (i + 1) * TERMS), i * TERMS);
-        fitted.covariance.set(flux.covariance.subarray(i * ENTRIES, (i + 1) * ENTRIES), i * ENTRIES);
-        fitted.figures.set(flux.figures.subarray(i * FIGURES, (i + 1) * FIGURES), i * FIGURES);
-      });
+      for (const [i, is] of held.entries()) {
+        if (!is) continue;
+        const own = before.subarray(i * TERMS, (i + 1) * TERMS);
+        const flux = await this.#smooth(own, { flux: step.flux, centre: 0, width: 0 }, threads, i, 1);
+        fitted.terms.set(flux.terms, i * TERMS);
+        fitted.covariance.set(flux.covariance, i * ENTRIES);
+        fitted.figures.set(flux.figures, i * FIGURES);
+      }
       if (step.centre > 0) interpolate(fitted.terms, fitted.covariance, held, input.expected);
     }
     // While only the flux is looked for nothing is given up.
