@@ -137,14 +137,12 @@ describe('a night that was run', () => {
     const others = judged.filter(({ fault }) => fault === undefined);
     expect(others).toHaveLength(31);
     expect(others.filter(({ right }) => !right)).toEqual([]);
-    // The rates of three chips, and the class of their light; where fibres shine their spectra and the page; of flats the traces
-    // of three chips and models of their light, too.
-    const FLATS = ['domeflat', 'quartzflat'];
-    const DARK = ['dark', 'internalflat'];
-    const wanted = (kind: string) => (DARK.includes(kind) ? 4 : FLATS.includes(kind) ? 14 : 8);
-    for (const kind of [...FLATS, ...DARK]) expect(others.map((one) => one.kind)).toContain(kind);
+    // The rates of three chips, and the class of their light: the strip is too low for spectra, which spectra_night.test.ts has.
+    for (const kind of ['domeflat', 'quartzflat', 'dark', 'internalflat']) {
+      expect(others.map((one) => one.kind)).toContain(kind);
+    }
     expect(others.map(({ exposure, kind, made, lost }) => [exposure, kind, made, lost])).toEqual(
-      others.map(({ exposure, kind }) => [exposure, kind, wanted(kind), 0]),
+      others.map(({ exposure, kind }) => [exposure, kind, 4, 0]),
     );
   });
 
@@ -163,24 +161,9 @@ describe('a night that was run', () => {
   it('is planned as done, but for what was dropped', () => {
     const { done: made = 0 } = countsOf(outcomesOf(first));
     const lost = plan.jobs.filter(({ state }) => state !== 'done');
-    const of = (tele: string, exposure: string, stages: readonly string[]) =>
-      stages.flatMap((stage) => CHIPS.map((chip) => `${stage}-${tele}-${MJD}-${chip}-${exposure}`));
-    // No light of fibres is looked for where there is none, nor on the chip whose image is lost.
-    const expected = [
-      ...of('apo', '0011', ['trace', 'extract', 'model']),
-      `qa-apo-${MJD}-0011`,
-      ...['calibrate', 'extract'].map((stage) => `${stage}-apo-${MJD}-a-0019`),
-      ...of('lco', '0021', ['extract']),
-      `qa-lco-${MJD}-0021`,
-    ];
-    expect(lost.map(({ id, state }) => `${id} ${state}`).toSorted()).toEqual(
-      expected.map((id) => `${id} dropped`).toSorted(),
-    );
+    expect(lost.map(({ id, state }) => [id, state])).toEqual([[`calibrate-apo-${MJD}-a-0019`, 'dropped']]);
+    expect(lost[0]?.why).toMatch(/the file is cut short/);
     expect(plan.jobs).toHaveLength(made + lost.length);
-    const whys = new Map(lost.map(({ id, why }) => [id, why]));
-    expect(whys.get(`qa-lco-${MJD}-0021`)).toMatch(/^class[a-z]*-lco-60857-0021 says: .*no light/);
-    expect(whys.get(`model-apo-${MJD}-b-0011`)).toMatch(/^because trace-apo-60857-b-0011 was dropped: .*no light/);
-    expect(whys.get(`extract-apo-${MJD}-a-0019`)).toMatch(/the file is cut short/);
   });
 
   it('is not done again', () => {
@@ -248,8 +231,8 @@ describe('the bytes of a night', () => {
         startRampline(runWords(part, six, `--tele ${tele} --chip ${chip} --jobs 1`), () => undefined),
       ),
     );
-    // All chips of apo wait for verdicts, which are made of all that can be read.
-    for (const [i, { tele }] of slices.entries()) answer(ended[i]!, tele === 'apo' ? BAD_INPUT : 0);
+    for (const [i, { tele, chip }] of slices.entries())
+      answer(ended[i]!, tele === 'apo' && chip === 'a' ? BAD_INPUT : 0);
     const joined = outcomesOf(answer(rampline(runWords(part, six, '--tele apo,lco --join')), BAD_INPUT));
     expect(joined.filter(({ status, job }) => status === 'done' && !/^(classify|qa)-/.test(job))).toEqual([]);
     expect(treeOf(six)).toEqual(treeOf(two));

@@ -2,10 +2,10 @@
 import type { Exposure, ExposureKind } from '../core/exposure.js';
 
 /**
- * A strip of fewer rows holds fewer than three whole fibres on some chip: the third one lies at row 41.3, and profiles reach 12 rows
- * farther. Nothing is traced or extracted there.
+ * A strip of fewer rows holds fewer than six fibres on some chip: the sixth lies at row 61.3 at most, with most of its light within ten
+ * rows. A profile cannot be told from so few. Nothing is traced or extracted there.
  */
-const LEAST_ROWS = 54;
+const LEAST_ROWS = 72;
 
 /** No light of fibres is in these. */
 const WITHOUT_FIBRES: readonly ExposureKind[] = ['dark', 'internalflat', 'missing'];
