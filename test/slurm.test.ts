@@ -342,7 +342,10 @@ describe('a night on Slurm', () => {
 
   it('goes on alone when it is detached, holds its slices, and can be waited for', async () => {
     const output = join(directory, 'detached');
-    const first = await withFailpoint(`wait-4000@ramp-apo-${MJD}-a-0001`, async () =>
+    // One job waits until all has been asked, however slow the machine is.
+    const hold = join(directory, 'hold');
+    writeFileSync(hold, '');
+    const first = await withFailpoint(`hold-${hold}@ramp-apo-${MJD}-a-0001`, async () =>
       rampline(words(output, '--tele', 'apo', '--executor', 'slurm', '--detach', '--log-level', 'warn')),
     );
     expect(first).toMatchObject({
@@ -363,6 +366,7 @@ describe('a night on Slurm', () => {
     // Another telescope is free.
     const say = () => undefined;
     await waitForSubmissions({ output, tele: ['lco'], mjd: MJD, slices: ['a'] }, { wait: false, say });
+    rmSync(hold);
     const third = rampline(words(output, '--tele', 'apo', '--wait', '--json'));
     const { outcomes } = JSON.parse(third.stdout) as { readonly outcomes: readonly Outcome[] };
     expect(outcomes.filter(({ status }) => status === 'done')).toEqual([]);

@@ -1,14 +1,16 @@
 /**
  * Failures on demand, for tests of what a night survives. Nothing happens but where the environment says
- * RAMPLINE_FAILPOINT=WHAT@END[,WHAT@END...]: a job whose id ends with END does WHAT instead of its work (`wait` before it).
+ * RAMPLINE_FAILPOINT=WHAT@END[,WHAT@END...]: a job whose id ends with END does WHAT instead of its work (`wait` and `hold` before it).
  * END may be empty, for every job. WHAT:
  *
  *   noop                  is done at once, with no product
  *   wait-MS               waits so many milliseconds, then does its work
+ *   hold-FILE             waits as long as the file is there, a minute at most, then does its work
  *   SIGSEGV, SIGABRT, ... ends the process by this signal, as native code does that breaks
  *   hang                  never ends and hears no cancelling
  *   input, calibration, algorithm, storage, retriable, bug, usage    fails with an error of this class
  */
+import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
 import { BugError, type ErrorClass, EXIT_CODES } from '../core/errors.js';
 import { fromFailure } from './failure.js';
@@ -39,7 +41,10 @@ export function failpoint(job: string): boolean {
       process.kill(process.pid, what);
       pause(10_000); // until the signal arrives
     } else if (/^wait-\d+$/.test(what)) pause(Number(what.slice('wait-'.length)));
-    else throw new BugError(`RAMPLINE_FAILPOINT does not know "${rule}"`);
+    else if (what.startsWith('hold-')) {
+      const end = Date.now() + 60_000;
+      while (existsSync(what.slice('hold-'.length)) && Date.now() < end) pause(50);
+    } else throw new BugError(`RAMPLINE_FAILPOINT does not know "${rule}"`);
   }
   return false;
 }
