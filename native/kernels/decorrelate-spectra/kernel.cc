@@ -76,6 +76,8 @@ class Solver {
     // Fibres beyond both ends are 0, so that a band never ends.
     for (int m = 0; m <= kBand; m++) normal_[m] = take(fibres_ + 2 * kBand) + kBand * kLanes;
     for (int m = 0; m <= kBand; m++) root_[m] = take(fibres_ + 2 * kBand) + kBand * kLanes;
+    // With one lane alone, lists of floats end anywhere, and a Span has words of eight bytes.
+    at = call.scratch.data + (at - call.scratch.data + 15) / 16 * 16;
     span_ = reinterpret_cast<ex::Span*>(at);
     at += (fibres_ * static_cast<int64_t>(sizeof(ex::Span)) + 63) / 64 * 16;
     table_ = at;
