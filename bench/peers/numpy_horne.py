@@ -1,5 +1,6 @@
 """Horne's extraction of a chip in numpy, all fibres and columns at once: from profiles that are already there, and with profiles
-looked up in a cumulative table (straight lines between samples, one node), as ours are.
+looked up in a cumulative table (straight lines between samples, one node), as ours are. float32, whole arrays, one thread; pixels
+come by flat index, which took less time than by row and column.
 
 usage: numpy_horne.py FOLDER FIBRES ROWS COLS ROUNDS; image.f32, ivar.f32 [row][x], first.i32 [fibre][x] (first row of each
 window) and profile.f32 [row of the window][fibre][x] and centre.f32 [fibre][x] lie in FOLDER. Prints the least CPU milliseconds of both.
@@ -16,7 +17,7 @@ ivar = np.fromfile(f"{folder}/ivar.f32", np.float32).reshape(rows, cols)
 first = np.fromfile(f"{folder}/first.i32", np.int32).reshape(fibres, cols)
 profile = np.fromfile(f"{folder}/profile.f32", np.float32).reshape(-1, fibres, cols)
 centre = np.fromfile(f"{folder}/centre.f32", np.float32).reshape(fibres, cols)
-x = np.arange(cols)
+pixel = first.astype(np.intp) * cols + np.arange(cols)  # of the lowest row of each window, in the flat image
 table = np.cumsum(np.exp(-0.5 * ((np.arange(481) - 240) / 20.0) ** 2)).astype(np.float32)
 table /= table[-1]
 
@@ -40,10 +41,12 @@ def extract(profiles):
     began = time.process_time()
     right = np.zeros((fibres, cols), np.float32)
     own = np.zeros((fibres, cols), np.float32)
-    for j, p in enumerate(profiles()):
-        weighted = p * ivar[first + j, x]
-        right += weighted * image[first + j, x]
+    at = pixel.copy()
+    for p in profiles():
+        weighted = p * ivar.take(at)
+        right += weighted * image.take(at)
         own += weighted * p
+        at += cols
     with np.errstate(invalid="ignore"):
         right / own
     return 1e3 * (time.process_time() - began)
