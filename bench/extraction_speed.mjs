@@ -18,7 +18,7 @@ setUp('product', true);
 const js = (path) => import(new URL(`build/js/${path}`, `file://${ROOT}`));
 const { runKernel, sharedLarge } = await js('engine/index.js');
 const { mockSpectra } = await js('simulate/spectra.js');
-const ROUNDS = 9;
+const ROUNDS = 25;
 const REACH = 12;
 
 const mock = await mockSpectra({ tele: 'apo', chip: 'b', type: 'domeflat', badPixels: 0 });
@@ -84,7 +84,7 @@ for (const [name, data] of Object.entries({
   writeFileSync(join(work, name), data);
 }
 const script = join(ROOT, 'bench', 'peers', 'numpy_horne.py');
-const [given, numpy] = output('/usr/bin/python3', script, work, fibres, rows, cols, 3).split(' ').map(Number);
+const [given, numpy] = output('/usr/bin/python3', script, work, fibres, rows, cols, 5).split(' ').map(Number);
 rmSync(work, { recursive: true });
 
 const ours = best.joint.cpuMs;
