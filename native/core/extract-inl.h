@@ -348,6 +348,8 @@ class Solver {
     }
     before_ = reinterpret_cast<int32_t*>(at);
     at += (v.rows() + 16) / 16 * 16;
+    // With one lane alone, lists of floats end anywhere, and a Fibre has words of eight bytes.
+    at = call.scratch.data + (at - call.scratch.data + 15) / 16 * 16;
     fibre_ = reinterpret_cast<Fibre*>(at);
     at += (v.fibres() * static_cast<int64_t>(sizeof(Fibre)) + 63) / 64 * 16;
     profile_ = at;
@@ -556,11 +558,11 @@ class Solver {
     return before_[v_.rows()] > 0;
   }
 
-  // W for the photons of the model instead of those of the noisy value.
+  // W for the photons of the model instead of those of the noisy value; a value below 0 had none.
   static HWY_INLINE VF Revised(VF w, VF value, VF model, VF photons) {
     const DF d;
     const VF zero = hn::Zero(d);
-    const VF more = hn::Mul(photons, hn::Sub(hn::Max(model, zero), value));
+    const VF more = hn::Mul(photons, hn::Sub(hn::Max(model, zero), hn::Max(value, zero)));
     return hn::Div(w, hn::Max(hn::MulAdd(w, more, hn::Set(d, 1.0f)), hn::Set(d, kLeastRevised)));
   }
 

@@ -131,7 +131,7 @@ Solution Solve(const Column& c) {
 }
 
 double Revised(double weight, double value, double model, double photons) {
-  const double more = photons * (std::max(model, 0.0) - value);
+  const double more = photons * (std::max(model, 0.0) - std::max(value, 0.0));
   return weight / std::max(1 + weight * more, 0.1);
 }
 
