@@ -62,6 +62,8 @@ const FINE: readonly FitStep[] = [
   { flux: 8, centre: 6, width: 4, clip: 0, every: 4, pedestal: false },
   { flux: 8, centre: 7, width: 4, clip: 6, every: 1, pedestal: false },
 ];
+/** Fewer fibres, as a strip of a hundred rows has, do not determine free functions, wings and scattered light: a series holds. */
+const LEAST_FOR_FREE = 20;
 /** Places along x at which levels are compared. */
 const PLACES = 33;
 /** A fibre whose light is less than this part of the others' has none. */
@@ -222,7 +224,8 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
   const drawn = fitter.drawn;
   const part = (data: Float32Array) => data.subarray(0, fibres * cols);
   const lines = () => ({ fibres, centre: part(drawn.centre), width: part(drawn.width), flux: part(drawn.flux) });
-  const kind = profileKindOf(context.parameters.profile);
+  const few = measured.filter(Boolean).length < LEAST_FOR_FREE;
+  const kind = few ? 'gauss-hermite' : profileKindOf(context.parameters.profile);
   smoothWidths(fitter.fitted.terms, fitter.fitted.held);
   normaliseWidths(fitter.fitted.terms, fitter.fitted.held);
   for (let i = 0; i < 2; i++) await timed('fit', () => fitter.step(start, SMOOTH));
