@@ -78,6 +78,8 @@ class Solver {
     for (int m = 0; m <= kBand; m++) root_[m] = take(fibres_ + 2 * kBand) + kBand * kLanes;
     // With one lane alone, lists of floats end anywhere, and a Span has words of eight bytes.
     at = call.scratch.data + (at - call.scratch.data + 15) / 16 * 16;
+    // With one lane alone, lists of floats end anywhere, and a Span has words of eight bytes.
+    at = call.scratch.data + (at - call.scratch.data + 15) / 16 * 16;
     span_ = reinterpret_cast<ex::Span*>(at);
     at += (fibres_ * static_cast<int64_t>(sizeof(ex::Span)) + 63) / 64 * 16;
     table_ = at;
@@ -195,7 +197,8 @@ class Solver {
       VF w = hn::IfThenElseZero(use, given);
       const VF residual = hn::Sub(hn::IfThenElseZero(use, value), Get(model_, y));
       if (p_.photonVariance > 0) {
-        const VF more = hn::Mul(photons, hn::Sub(hn::Max(Get(model_, y), zero), hn::IfThenElseZero(use, value)));
+        const VF noisy = hn::Max(hn::IfThenElseZero(use, value), zero);
+        const VF more = hn::Mul(photons, hn::Sub(hn::Max(Get(model_, y), zero), noisy));
         w = hn::Div(w, hn::Max(hn::MulAdd(w, more, one), hn::Set(d, ex::kLeastRevised)));
       }
       if (p_.reject > 0) {

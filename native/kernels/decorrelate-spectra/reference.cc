@@ -63,7 +63,8 @@ std::vector<double> Weights(const KernelCall& call, int64_t x, const Matrix& lig
     if (!use) continue;
     double model = 0, w = given;
     for (size_t f = 0; f < light.size(); f++) model += flux[f] * light[f][y];
-    if (params.photonVariance > 0) w /= std::max(1 + w * params.photonVariance * (std::max(model, 0.0) - d), 0.1);
+    if (params.photonVariance > 0)
+      w /= std::max(1 + w * params.photonVariance * (std::max(model, 0.0) - std::max(d, 0.0f)), 0.1);
     const double residual = d - model, part = params.profileError * model;
     const double limit = static_cast<double>(params.reject) * params.reject * (1 + w * part * part);
     const bool out = params.reject > 0 && residual > 0 && residual * residual * w > limit;
