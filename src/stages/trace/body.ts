@@ -94,10 +94,22 @@ function correct(terms: Float64Array, { shift, scale }: MeasuredProfile): void {
   }
 }
 
-/** Moves light and places `go` times as far from where they were as a round moved them. */
+/** What goes slowly is small: thousandths of a pixel and of the light. A fibre that a round moved by much (faint, or cut by an edge) stays there. */
+const FURTHEST = { px: 0.02, part: 0.02 };
+
+/** Moves light and places of each fibre up to `go` times as far from where they were as a round moved them. */
 function goFurther(terms: Float64Array, before: Float64Array, go: number): void {
-  for (const [k, value] of before.entries()) {
-    if (k % TERMS < WIDTH_FROM) terms[k] = value + go * (at(terms, k) - value);
+  for (let from = 0; from < terms.length; from += TERMS) {
+    const moved = (first: number, last: number) =>
+      Math.max(...before.subarray(from + first, from + last).map((v, k) => Math.abs(at(terms, from + first + k) - v)));
+    const limits = [
+      FURTHEST.px / moved(CENTRE_FROM, WIDTH_FROM),
+      (FURTHEST.part * Math.abs(at(terms, from))) / moved(0, FLUX_TERMS),
+    ];
+    const times = Math.max(1, Math.min(go, ...limits));
+    for (let k = from; k < from + WIDTH_FROM; k++) {
+      terms[k] = at(before, k) + times * (at(terms, k) - at(before, k));
+    }
   }
 }
 
