@@ -56,6 +56,7 @@ describe('flats apart', () => {
       terms: [{ i: 0, j: 0, value: -0.1, error: 0.003 }],
       width: 1,
       widthError: 0.001,
+      largestError: 0.004,
       state: 'ok',
       reason: '',
     };

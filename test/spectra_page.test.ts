@@ -28,6 +28,7 @@ const TWEAK: Tweak = {
   ],
   width: 1.012,
   widthError: 0.003,
+  largestError: 0.0056,
   state: 'ok',
   reason: '',
 };
@@ -272,7 +273,14 @@ describe('an exposure with a fault', () => {
 
   it('a tweak that was refused is told with its reason', async () => {
     const input = await scene();
-    const tweak: Tweak = { terms: [], width: 1, widthError: Number.NaN, state: 'refused', reason: 'half a spacing' };
+    const tweak: Tweak = {
+      terms: [],
+      width: 1,
+      widthError: Number.NaN,
+      largestError: Number.NaN,
+      state: 'refused',
+      reason: 'half a spacing',
+    };
     const refused = await part({ ...input, spectra: { ...input.spectra!, tweak } });
     expect(refused.grade).toBe('warn');
     expect(spectraPage(HEAD, [refused])).toContain(

@@ -59,19 +59,54 @@ it.each([
   expect(tweaked.tweak.width / (exposure.truth.flexure.width / flat.truth.flexure.width)).toBeCloseTo(1, 2);
 });
 
-it('states its errors: pulls of the shift are near 1', async () => {
+/** Deviations of two traces at the ends of the chip from the truth, in units of the errors that the covariance of the terms gives. */
+function pullsAtEnds({ tweak, centre }: Tweaked, { truth }: MockSpectra): number[] {
+  const { terms, covariance = [], largestError } = tweak;
+  const between = (n: number, m: number) => at(covariance[n] as Float64Array, m);
+  for (const [n, { error }] of terms.entries()) expect(between(n, n)).toBeCloseTo(error ** 2, 9);
+  return [2 * COLS + 4, LAST * COLS - 5].map((i) => {
+    const [u, v] = [(2 * (i % COLS)) / (COLS - 1) - 1, (2 * at(traces.centre, i)) / (ROWS - 1) - 1];
+    const polynomial = (t: number) => [1, t, 1.5 * t * t - 0.5, 2.5 * t ** 3 - 1.5 * t];
+    const p = terms.map(({ i: n, j }) => at(polynomial(u), n) * at(polynomial(v), j));
+    const variance = p.reduce((sum, a, n) => sum + p.reduce((more, b, m) => more + a * b * between(n, m), 0), 0);
+    expect(Math.sqrt(variance)).toBeLessThan(largestError);
+    return (at(centre, i) - at(truth.centre, i)) / Math.sqrt(variance);
+  });
+}
+
+const sizeOf = (pulls: readonly number[]) => Math.sqrt(pulls.reduce((sum, pull) => sum + pull ** 2, 0) / pulls.length);
+
+it('states its errors: pulls of the shift, and of traces at the ends of the chip, are near 1', async () => {
   const pulls: number[] = [];
+  const ends: number[] = [];
   for (let exposure = 2; exposure < 10; exposure++) {
     const sky = await of({ type: 'sky', exposure });
     const tweaked = await tweakTraces(traces, sky);
     const { value, error } = shiftTerm(tweaked);
     expect(error).toBeLessThan(0.005);
+    expect(tweaked.tweak.largestError).toBeLessThan(0.02);
     pulls.push((value - shiftOf(sky)) / error);
+    ends.push(...pullsAtEnds(tweaked, sky));
   }
-  const size = Math.sqrt(pulls.reduce((sum, pull) => sum + pull ** 2, 0) / pulls.length);
   // chi2 of 8 numbers lies between 1.6 and 20 in 98 % of all cases.
-  expect(size).toBeGreaterThan(0.45);
-  expect(size).toBeLessThan(1.58);
+  expect(sizeOf(pulls)).toBeGreaterThan(0.45);
+  expect(sizeOf(pulls)).toBeLessThan(1.58);
+  // Of 16 numbers between 5.8 and 32.
+  expect(sizeOf(ends)).toBeGreaterThan(0.6);
+  expect(sizeOf(ends)).toBeLessThan(1.42);
+});
+
+it('says that an arc, with its light in a few lines, does not place all traces to 0.01 px', async () => {
+  const pulls: number[] = [];
+  for (let exposure = 2; exposure < 5; exposure++) {
+    const arc = await of({ type: 'thar', exposure, shift: 0.1 });
+    const tweaked = await tweakTraces(traces, arc);
+    expect(tweaked.tweak.largestError).toBeGreaterThan(0.01);
+    pulls.push(...pullsAtEnds(tweaked, arc));
+  }
+  // chi2 of 6 numbers: between 0.87 and 16.8.
+  expect(sizeOf(pulls)).toBeGreaterThan(0.38);
+  expect(sizeOf(pulls)).toBeLessThan(1.68);
 });
 
 it('is not led astray by cosmic rays, nor by fibres whose traces are wrong', async () => {

@@ -88,6 +88,14 @@ export interface Traces {
 export interface Tweak {
   /** Coefficients of products of Legendre polynomials P_i(u) P_j(v) [px], u along x and v along y, both -1 to 1, by (i, j) below. */
   readonly terms: readonly { readonly i: number; readonly j: number; readonly value: number; readonly error: number }[];
+  /**
+   * [term][term] of their values [px^2], in the order of `terms`. The light of an exposure does not fall where the polynomials tell
+   * themselves apart, so terms depend on each other: the error at a place is sqrt(p^T covariance p), p the products of polynomials there.
+   * The error of a term is that of its value whatever the others are.
+   */
+  readonly covariance?: readonly Float64Array[] | undefined;
+  /** The largest such error over the chip [px]; NaN where nothing was measured. */
+  readonly largestError: number;
   /** Factor of all widths, and its error. */
   readonly width: number;
   readonly widthError: number;

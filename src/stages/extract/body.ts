@@ -12,7 +12,7 @@ import {
 } from '../../core/spectra.js';
 import { didYouMean } from '../../core/suggest.js';
 import { runKernel } from '../../engine/index.js';
-import type { CardInput, Header } from '../../fits/index.js';
+import type { CardInput, HduInput, Header } from '../../fits/index.js';
 import { type Background, fitBackground, subtractBackground } from '../background.js';
 import { countBits, median, rowProfile } from '../measure.js';
 import { type RatesImage, readRates, weightsOf } from '../rates_image.js';
@@ -22,7 +22,7 @@ import type { TraceFacts } from '../trace_product.js';
 import { chooseTraces, type Throughput } from './choose.js';
 import { type Drift, driftOf } from './drift.js';
 import { decorrelate, extractWith } from './methods.js';
-import { tweakTraces } from './tweak.js';
+import { tweakTraces, UNCHANGED } from './tweak.js';
 
 /** What the stage may be told. */
 export interface ExtractParameters {
@@ -39,6 +39,8 @@ export interface ExtractParameters {
 
 /** Part of a fibre's columns without a value of which a person is told. */
 const MANY_MISSING = 0.05;
+/** Error of the traces that a tweak is meant to reach [px]; a larger one is told. */
+const ERROR_ASKED = 0.01;
 /** A chi2 of 0 is none: no pixel had a weight. The limit must not vanish in float32. */
 const JUDGED = { low: 1e-30, high: 1e30 };
 /** Bits of a whole fibre by its state. */
@@ -311,6 +313,7 @@ export const extract: StageBody = async (context: StageContext) => {
         tweak.terms.find(({ i, j }) => i === 0 && j === 0)?.error ?? Number.NaN,
         '[pix] its error',
       ),
+      ...numberCard('TWERRMAX', tweak.largestError, '[pix] largest error of a trace over the chip'),
       ...(drift === undefined
         ? []
         : ([
@@ -332,9 +335,16 @@ export const extract: StageBody = async (context: StageContext) => {
   const expected = cols * whole.filter(Boolean).length;
   const absent = cols * (fibres - whole.filter(Boolean).length);
   const lost = (missing - absent) / Math.max(1, expected);
+  if (tweak.largestError > ERROR_ASKED) {
+    const worst = tweak.largestError.toFixed(3);
+    warnings.push(
+      `the light does not place all traces to ${ERROR_ASKED} px: the error is ${worst} px where it is largest`,
+    );
+  }
   if (lost > MANY_MISSING) warnings.push(`${(100 * lost).toFixed(0)} % of the columns of whole fibres have no value`);
   return {
-    ...product,
+    cards: product.cards,
+    hdus: [...product.hdus, ...covarianceOf(tweak)],
     choices: choice.inputs,
     summary: {
       method,
@@ -349,6 +359,19 @@ export const extract: StageBody = async (context: StageContext) => {
     timings,
   };
 };
+
+/** How the terms of a tweak depend on each other; nothing where none were measured. */
+function covarianceOf({ terms, covariance }: Tweak): HduInput[] {
+  if (covariance === undefined) return [];
+  const size = terms.length;
+  const data = new Float64Array(size * size);
+  for (const [n, row] of covariance.entries()) data.set(row, n * size);
+  const header: CardInput[] = [
+    ['BUNIT', 'pix2', 'square of the unit of the terms'],
+    ['COMMENT', 'Covariance of the terms TWEAK_ij of MODEL, in their order there.'],
+  ];
+  return [{ name: 'TWEAKCOV', data, shape: [size, size], header }];
+}
 
 /** What the page of a night plots of a tweak: each number with its error, and in its name the flat that it is against. */
 function overTheNight(
@@ -368,10 +391,4 @@ function overTheNight(
   return told;
 }
 
-const NOT_ASKED: Tweak = {
-  terms: [],
-  width: 1,
-  widthError: Number.NaN,
-  state: 'faint',
-  reason: 'it was not asked for',
-};
+const NOT_ASKED: Tweak = { ...UNCHANGED, state: 'faint', reason: 'it was not asked for' };

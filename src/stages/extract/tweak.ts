@@ -18,6 +18,14 @@ export interface TweakImage {
   readonly dq?: Uint32Array | undefined;
 }
 
+/** Of traces that nothing is known to have moved. */
+export const UNCHANGED = {
+  terms: [],
+  largestError: Number.NaN,
+  width: 1,
+  widthError: Number.NaN,
+} as const satisfies Partial<Tweak>;
+
 /** Traces in an exposure. */
 export interface Tweaked {
   readonly tweak: Tweak;
@@ -60,9 +68,10 @@ export async function moveTraces(
 
 /** Most columns of a block: a few thousand blocks and fibres are what the fit sees. */
 const BLOCK = 128;
-/** Columns of a block that are looked at: where there is light enough (to ENOUGH px), an eighth tells as much as is needed. */
+/** Columns of a block that are looked at: where they tell the shift and, everywhere on the chip, the traces to so many px, no more are needed. */
 const SKETCH = 16;
 const ENOUGH = 0.002;
+const ENOUGH_ANYWHERE = 0.005;
 /** Every so many blocks, for a first look. */
 const GLANCE = 2;
 /** Numbers of a block in the kernel's sums. */
@@ -107,10 +116,10 @@ const BENT = 0.5;
 const TELLING = 0.03;
 const FEWEST = 5;
 
-/** Columns of a block that an error of ENOUGH takes, where a sketch gave `error`: its square falls with them. */
-function columnsFor(error: number): number {
-  const times = 2 ** Math.ceil(Math.log2((error / ENOUGH) ** 2));
-  return Math.min(BLOCK, SKETCH * times);
+/** Columns of a block that are needed where a sketch gave `fit`: the squares of its errors fall with them. */
+function columnsFor(fit: Fit): number {
+  const excess = Math.max(errorOf(fit, 0) / ENOUGH, largestError(fit.covariance) / ENOUGH_ANYWHERE, 1);
+  return Math.min(BLOCK, SKETCH * 2 ** Math.ceil(Math.log2(excess ** 2)));
 }
 
 /** P_i(u) P_j(v): shift, scale, tilt, and slow terms. */
@@ -257,16 +266,51 @@ function invert(matrix: readonly Float64Array[]): Float64Array[] | undefined {
 interface Fit {
   /** Of all unknowns; 0 where the light does not say. */
   readonly values: Float64Array;
-  readonly errors: Float64Array;
+  /** [unknown][unknown] */
+  readonly covariance: Float64Array;
   readonly scatter: number;
   readonly fibres: number;
 }
 
-/** The smooth terms from sums over cells, with cells and fibres that disagree left out. */
+const errorOf = ({ covariance }: Fit, unknown: number): number => Math.sqrt(at(covariance, unknown * (UNKNOWNS + 1)));
+
+/** Coefficients of the powers of t in P_j(t). */
+const POWERS = [
+  [1, 0, 0, 0],
+  [0, 1, 0, 0],
+  [-0.5, 0, 1.5, 0],
+  [0, -1.5, 0, 2.5],
+] as const;
+/** Powers of t in P_j(t) P_k(t), and in P_j(t). */
+const MOMENTS = 7;
+const DEGREES = 4;
+/** [j][k] coefficients of the powers in P_j P_k. */
+const PRODUCTS = POWERS.map((a) =>
+  POWERS.map((b) => {
+    const product = new Float64Array(MOMENTS);
+    for (const [n, x] of a.entries()) for (const [m, y] of b.entries()) product[n + m] = at(product, n + m) + x * y;
+    return product;
+  }),
+);
+
+const dot = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
+  let sum = 0;
+  for (let k = 0; k < a.length; k++) sum += (a[k] as number) * (b[k] as number);
+  return sum;
+};
+
+/**
+ * The smooth terms from sums over cells, with cells and fibres that disagree left out. Thousands of cells: plain loops over them, and for
+ * each the powers of its row alone; what the polynomials make of those is done once a block of columns.
+ */
 class Fitter {
-  /** [cell][UNKNOWNS - 1] */
-  private readonly basis: Float64Array;
   private readonly eligible: Uint8Array;
+  /** P_i(u) of each block. */
+  private readonly along: readonly (readonly number[])[];
+  /** v of each cell, [fibre][block]. */
+  private readonly across: Float64Array;
+  /** What is left of the pull on each cell's centre after a step. */
+  private readonly left: Float64Array;
 
   constructor(
     private readonly traces: Traces,
@@ -275,16 +319,14 @@ class Fitter {
   ) {
     const { fibres, cols, centre } = traces;
     const stride = cols / blocks;
-    this.basis = new Float64Array(fibres * blocks * TERMS.length);
+    const middle = (block: number) => (block + 0.5) * stride - 0.5;
     this.eligible = Uint8Array.from(traces.states, (state) => +(state === 'ok' || state === 'low'));
-    for (let fibre = 0; fibre < fibres; fibre++) {
-      for (let block = 0; block < blocks; block++) {
-        const x = (block + 0.5) * stride - 0.5;
-        const y = at(centre, fibre * cols + Math.floor(x));
-        const [along, across] = [legendre((2 * x) / (cols - 1) - 1), legendre((2 * y) / (rows - 1) - 1)];
-        for (const [n, [i, j]] of TERMS.entries()) {
-          this.basis[(fibre * blocks + block) * TERMS.length + n] = along[i] * across[j];
-        }
+    this.along = Array.from({ length: blocks }, (_, block) => legendre((2 * middle(block)) / (cols - 1) - 1));
+    this.across = new Float64Array(fibres * blocks);
+    this.left = new Float64Array(fibres * blocks);
+    for (let fibre = 0, cell = 0; fibre < fibres; fibre++) {
+      for (let block = 0; block < blocks; block++, cell++) {
+        this.across[cell] = (2 * at(centre, fibre * cols + Math.floor(middle(block)))) / (rows - 1) - 1;
       }
     }
   }
@@ -300,9 +342,12 @@ class Fitter {
       const larger = scatter > SCATTERED ? scatter : 1;
       const solved = this.solve(sums, from, counts, larger);
       if (solved === undefined) return undefined;
-      const moved = solved.values.map((value, n) => value - at(from, n));
-      const cells = this.clip(sums, moved, counts, 1);
-      const all = this.clip(sums, moved, counts, this.blocks);
+      this.take(
+        sums,
+        solved.values.map((value, n) => value - at(from, n)),
+      );
+      const cells = this.clip(sums, counts, 1);
+      const all = this.clip(sums, counts, this.blocks);
       scatter = all.groups >= 20 ? all.scatter : cells.scatter;
       fit = { ...solved, scatter };
       // Another round would be the same, or nearly.
@@ -313,11 +358,18 @@ class Fitter {
 
   /** Robust scatter of single fibres about the fit, beyond their errors [px]; NaN where too few are known well. */
   disagreement(sums: Float64Array, moved: Float64Array): number {
+    const { blocks, left } = this;
+    this.take(sums, moved);
     const offsets: number[] = [];
     const errors: number[] = [];
     for (let fibre = 0; fibre < this.traces.fibres; fibre++) {
       if (this.eligible[fibre] === 0) continue;
-      const { pull, information, variance } = this.group(sums, moved, fibre * this.blocks, (fibre + 1) * this.blocks);
+      let [pull, information, variance] = [0, 0, 0];
+      for (let cell = fibre * blocks; cell < (fibre + 1) * blocks; cell++) {
+        pull += left[cell] as number;
+        information += sums[cell * SUMS + 2] as number;
+        variance += sums[cell * SUMS + 5] as number;
+      }
       const error = Math.sqrt(variance) / information;
       if (!(information > 0 && error < TELLING)) continue;
       offsets.push(pull / information);
@@ -329,24 +381,25 @@ class Fitter {
     return Math.sqrt(Math.max(scatter ** 2 - median(errors) ** 2, 0));
   }
 
-  /** Sums over cells: what is left of the pull on the centre after a step, and its variance. */
-  private group(sums: Float64Array, moved: Float64Array, first: number, end: number, counts?: Uint8Array) {
-    let [pull, information, variance] = [0, 0, 0];
-    const { basis } = this;
+  /** What is left of the pull on each cell's centre when all unknowns have `moved`. */
+  private take(sums: Float64Array, moved: Float64Array): void {
+    const { blocks, across, left } = this;
     const wider = at(moved, UNKNOWNS - 1);
-    for (let cell = first; cell < end; cell++) {
-      if (counts?.[cell] === 0) continue;
-      let shift = 0;
-      for (let n = 0; n < TERMS.length; n++) {
-        shift += (basis[cell * TERMS.length + n] as number) * (moved[n] as number);
+    for (let block = 0; block < blocks; block++) {
+      // The shift in this block as powers of v.
+      const shift = [0, 0, 0, 0];
+      for (const [n, [i, j]] of TERMS.entries()) {
+        const value = at(moved, n) * at(this.along[block] as readonly number[], i);
+        for (let k = 0; k <= j; k++) shift[k] = at(shift, k) + value * at(POWERS[j], k);
       }
-      const s = cell * SUMS;
-      const own = sums[s + 2] as number;
-      pull += (sums[s] as number) - own * shift - (sums[s + 3] as number) * wider;
-      information += own;
-      variance += sums[s + 5] as number;
+      const [c0, c1, c2, c3] = shift as [number, number, number, number];
+      for (let cell = block; cell < left.length; cell += blocks) {
+        const s = cell * SUMS;
+        const v = across[cell] as number;
+        const moves = c0 + v * (c1 + v * (c2 + v * c3));
+        left[cell] = (sums[s] as number) - (sums[s + 2] as number) * moves - (sums[s + 3] as number) * wider;
+      }
     }
-    return { pull, information, variance };
   }
 
   /** @param scatter by which errors are larger than the weights say */
@@ -357,94 +410,139 @@ class Fitter {
     scatter: number,
   ): Omit<Fit, 'scatter'> | undefined {
     const [H, V, R, fibres] = this.normal(sums, counts);
-    const [information, variance] = [at(H[0] as Float64Array, 0), at(V[0] as Float64Array, 0)];
+    const [information, variance] = [at(H, 0), at(V, 0)];
     if (!(information > 0)) return undefined;
     // Columns that were half believed have less variance than information; what is believed beforehand needs both alike.
     const scale = information / variance / scatter ** 2;
-    const unknowns = Array.from({ length: UNKNOWNS }, (_, n) => n);
-    const matrix = H.map((row, n) => row.map((value, m) => scale * value + (n === m ? at(PRIORS, n) : 0)));
-    const inverse = invert(matrix);
+    const N = UNKNOWNS;
+    const inverse = invert(
+      Array.from({ length: N }, (_, n) =>
+        Float64Array.from({ length: N }, (_unused, m) => scale * at(H, n * N + m) + (n === m ? at(PRIORS, n) : 0)),
+      ),
+    );
     if (inverse === undefined) return undefined;
     // H (values - from) = pull
-    const right = R.map(
-      (pull, n) => scale * unknowns.reduce((sum, m) => sum + at(H[n] as Float64Array, m) * at(from, m), pull),
+    const right = R.map((pull, n) => scale * (pull + dot(H.subarray(n * N, (n + 1) * N), from)));
+    const values = Float64Array.from(inverse, (row) => dot(row, right));
+    // Of the pulls, and of what is believed beforehand.
+    const noise = V.map(
+      (value, k) => (scale * scatter) ** 2 * value + (k % (N + 1) === 0 ? at(PRIORS, k / (N + 1)) : 0),
     );
-    const values = Float64Array.from(inverse, (row) => unknowns.reduce((sum, m) => sum + at(row, m) * at(right, m), 0));
-    const errors = Float64Array.from(inverse, (row, unknown) => {
-      let sum = 0;
-      for (const n of unknowns) {
-        sum += at(row, n) ** 2 * at(PRIORS, n);
-        for (const m of unknowns) sum += at(row, n) * at(row, m) * (scale * scatter) ** 2 * at(V[n] as Float64Array, m);
-      }
-      return Math.hypot(Math.sqrt(sum), unknown === UNKNOWNS - 1 ? FLOOR_WIDTH : FLOOR);
-    });
-    return { values, errors, fibres };
+    const covariance = new Float64Array(N * N);
+    for (const [n, row] of inverse.entries()) {
+      const part = Float64Array.from({ length: N }, (_, m) => dot(row, noise.subarray(m * N, (m + 1) * N)));
+      for (const [m, other] of inverse.entries()) covariance[n * N + m] = dot(part, other);
+      const floor = n === N - 1 ? FLOOR_WIDTH : FLOOR;
+      covariance[n * (N + 1)] = at(covariance, n * (N + 1)) + floor ** 2;
+    }
+    return { values, covariance, fibres };
   }
 
-  /** Information, variance and pull of all unknowns, and how many fibres are in them. */
-  private normal(sums: Float64Array, counts: Uint8Array): [Float64Array[], Float64Array[], Float64Array, number] {
+  /** Information and variance [unknown][unknown], pull of all unknowns, and how many fibres are in them. */
+  private normal(sums: Float64Array, counts: Uint8Array): [Float64Array, Float64Array, Float64Array, number] {
     const [H, V, R] = [new Float64Array(UNKNOWNS ** 2), new Float64Array(UNKNOWNS ** 2), new Float64Array(UNKNOWNS)];
-    const { basis, blocks } = this;
+    const { across, blocks } = this;
     const last = UNKNOWNS - 1;
-    const p = new Float64Array(UNKNOWNS);
-    const seen = new Set<number>();
-    // Plain indices: thousands of cells and a hundred sums in each.
-    for (let cell = 0; cell < counts.length; cell++) {
-      if (counts[cell] === 0) continue;
-      const s = cell * SUMS;
-      const [cc, variance] = [sums[s + 2] as number, sums[s + 5] as number];
-      if (variance <= 0) continue;
-      seen.add(Math.floor(cell / blocks));
-      for (let n = 0; n < last; n++) p[n] = basis[cell * last + n] as number;
-      const pull = sums[s] as number;
-      for (let n = 0; n < last; n++) {
-        const pn = p[n] as number;
-        R[n] = (R[n] as number) + pn * pull;
-        const [h, v, row] = [pn * cc, pn * variance, n * UNKNOWNS];
-        for (let m = 0; m <= n; m++) {
-          H[row + m] = (H[row + m] as number) + h * (p[m] as number);
-          V[row + m] = (V[row + m] as number) + v * (p[m] as number);
+    const seen = new Uint8Array(this.traces.fibres);
+    const add = (to: Float64Array, i: number, value: number): void => {
+      to[i] = at(to, i) + value;
+    };
+    for (let block = 0; block < blocks; block++) {
+      // Sums over the fibres, times the powers of v: information, variance; with the width; pull.
+      const [cc, vcc] = [new Float64Array(MOMENTS), new Float64Array(MOMENTS)];
+      const [cw, vcw, pull] = [new Float64Array(DEGREES), new Float64Array(DEGREES), new Float64Array(DEGREES)];
+      for (let cell = block, fibre = 0; cell < counts.length; cell += blocks, fibre++) {
+        const s = cell * SUMS;
+        if (counts[cell] === 0 || (sums[s + 5] as number) <= 0) continue;
+        seen[fibre] = 1;
+        const v = across[cell] as number;
+        let [a, b] = [sums[s + 2] as number, sums[s + 5] as number];
+        for (let k = 0; k < MOMENTS; k++, a *= v, b *= v) {
+          cc[k] = (cc[k] as number) + a;
+          vcc[k] = (vcc[k] as number) + b;
         }
+        let [c, d, e] = [sums[s + 3] as number, sums[s + 6] as number, sums[s] as number];
+        for (let k = 0; k < DEGREES; k++, c *= v, d *= v, e *= v) {
+          cw[k] = (cw[k] as number) + c;
+          vcw[k] = (vcw[k] as number) + d;
+          pull[k] = (pull[k] as number) + e;
+        }
+        add(H, UNKNOWNS ** 2 - 1, sums[s + 4] as number);
+        add(V, UNKNOWNS ** 2 - 1, sums[s + 7] as number);
+        add(R, last, sums[s + 1] as number);
       }
-      p[last] = 1;
-      R[last] = (R[last] as number) + (sums[s + 1] as number);
-      const row = last * UNKNOWNS;
-      for (let n = 0; n <= last; n++) {
-        const own = n === last ? 1 : 0;
-        H[row + n] = (H[row + n] as number) + (p[n] as number) * (sums[s + 3 + own] as number);
-        V[row + n] = (V[row + n] as number) + (p[n] as number) * (sums[s + 6 + own] as number);
+      const along = this.along[block] as readonly number[];
+      for (const [n, [i, j]] of TERMS.entries()) {
+        const own = at(along, i);
+        add(R, n, own * dot(POWERS[j], pull));
+        for (const [m, [k, l]] of TERMS.slice(0, n + 1).entries()) {
+          const product = own * at(along, k);
+          const powers = (PRODUCTS[j] as readonly Float64Array[])[l] as Float64Array;
+          add(H, n * UNKNOWNS + m, product * dot(powers, cc));
+          add(V, n * UNKNOWNS + m, product * dot(powers, vcc));
+        }
+        add(H, last * UNKNOWNS + n, own * dot(POWERS[j], cw));
+        add(V, last * UNKNOWNS + n, own * dot(POWERS[j], vcw));
       }
     }
-    const rows = (matrix: Float64Array): Float64Array[] =>
-      Array.from({ length: UNKNOWNS }, (_, n) =>
-        Float64Array.from({ length: UNKNOWNS }, (_unused, m) => at(matrix, Math.max(n, m) * UNKNOWNS + Math.min(n, m))),
-      );
-    return [rows(H), rows(V), R, seen.size];
+    for (const matrix of [H, V]) {
+      for (let n = 0; n < UNKNOWNS; n++) {
+        for (let m = 0; m < n; m++) matrix[m * UNKNOWNS + n] = at(matrix, n * UNKNOWNS + m);
+      }
+    }
+    return [H, V, R, seen.reduce((sum, one) => sum + one, 0)];
   }
 
   /** Leaves out groups of `size` cells whose pull on the centre disagrees with the fit, and says how the others scatter. */
   private clip(
     sums: Float64Array,
-    moved: Float64Array,
     counts: Uint8Array,
     size: number,
   ): { readonly scatter: number; readonly dropped: number; readonly groups: number } {
+    const { left } = this;
     const deviations = new Float64Array(counts.length / size).fill(Number.NaN);
+    let groups = 0;
     for (let group = 0; group < deviations.length; group++) {
-      const { pull, variance } = this.group(sums, moved, group * size, (group + 1) * size, counts);
-      if (variance > 0) deviations[group] = pull / Math.sqrt(variance);
+      let [pull, variance] = [0, 0];
+      for (let cell = group * size; cell < (group + 1) * size; cell++) {
+        if (counts[cell] === 0) continue;
+        pull += left[cell] as number;
+        variance += sums[cell * SUMS + 5] as number;
+      }
+      if (!(variance > 0)) continue;
+      deviations[group] = Math.abs(pull) / Math.sqrt(variance);
+      groups++;
     }
-    const scatter = TO_SIGMA * median(deviations.map(Math.abs));
-    let [dropped, groups] = [0, 0];
+    const scatter = TO_SIGMA * median(deviations);
+    const limit = CLIP * Math.max(scatter, 1);
+    let dropped = 0;
     for (let group = 0; group < deviations.length; group++) {
-      const deviation = at(deviations, group);
-      if (Number.isFinite(deviation)) groups++;
-      if (!(Math.abs(deviation) > CLIP * Math.max(scatter, 1))) continue;
+      if (!((deviations[group] as number) > limit)) continue;
       counts.fill(0, group * size, (group + 1) * size);
       dropped++;
     }
     return { scatter, dropped, groups };
   }
+}
+
+/** Places over the chip, along each axis, at which the error of the traces is looked at; polynomials are least known at its ends. */
+const PLACES = 9;
+
+/** Largest standard error of the shift over the chip [px], of terms with this covariance [unknown][unknown]. */
+function largestError(covariance: Float64Array): number {
+  const places = Array.from({ length: PLACES }, (_, k) => legendre((2 * k) / (PLACES - 1) - 1));
+  let largest = 0;
+  for (const along of places) {
+    for (const across of places) {
+      const part = TERMS.map(([i, j]) => along[i] * across[j]);
+      let variance = 0;
+      for (const [n, a] of part.entries()) {
+        for (const [m, b] of part.entries()) variance += a * b * at(covariance, n * UNKNOWNS + m);
+      }
+      largest = Math.max(largest, variance);
+    }
+  }
+  return Math.sqrt(largest);
 }
 
 /** Median distance of neighbours in the middle column [px]. */
@@ -483,7 +581,7 @@ export async function tweakTraces(
   const fitter = new Fitter(traces, measurer.blocks, exposure.rows);
   const eligible = (fibre: number) => traces.states[fibre] === 'ok' || traces.states[fibre] === 'low';
   const unchanged = (state: 'faint' | 'refused', reason: string, fit?: Fit): Tweaked => ({
-    tweak: { terms: [], width: 1, widthError: Number.NaN, state, reason },
+    tweak: { ...UNCHANGED, state, reason },
     centre: traces.centre,
     width: traces.width,
     fibres: fit?.fibres ?? 0,
@@ -532,12 +630,13 @@ export async function tweakTraces(
       values.map((value, n) => value - at(before, n)),
     );
     if (round === 0) continue;
-    const error = at(fit.errors, 0);
-    if (part === SKETCH && error > ENOUGH) part = columnsFor(error);
+    const error = errorOf(fit, 0);
+    const columns = part === SKETCH ? columnsFor(fit) : part;
+    if (columns > part) part = columns;
     else if (change < Math.max(0.0005, 0.1 * error)) break;
   }
   if (fit === undefined) return unchanged('faint', 'no fibre has light');
-  const [shift, error] = [at(values, 0), at(fit.errors, 0)];
+  const [shift, error] = [at(values, 0), errorOf(fit, 0)];
   const said = `a shift of ${shift.toFixed(3)} +- ${error.toFixed(3)} px`;
   if (!(error <= FAINT)) return unchanged('faint', `too little light: ${said}`, fit);
   const bent = Math.max(...values.subarray(1, TERMS.length).map(Math.abs));
@@ -557,11 +656,14 @@ export async function tweakTraces(
   }
   if (!(change < Math.max(0.02, 2 * error)))
     return unchanged('refused', `no agreement after ${ROUNDS} rounds: ${said}`, fit);
-  const errors = fit.errors;
+  const { covariance } = fit;
+  const known = fit;
   const tweak: Tweak = {
-    terms: TERMS.map(([i, j], n) => ({ i, j, value: at(values, n), error: at(errors, n) })),
+    terms: TERMS.map(([i, j], n) => ({ i, j, value: at(values, n), error: errorOf(known, n) })),
+    covariance: TERMS.map((_, n) => covariance.slice(n * UNKNOWNS, n * UNKNOWNS + TERMS.length)),
+    largestError: largestError(covariance),
     width: Math.exp(at(values, UNKNOWNS - 1)),
-    widthError: Math.exp(at(values, UNKNOWNS - 1)) * at(errors, UNKNOWNS - 1),
+    widthError: Math.exp(at(values, UNKNOWNS - 1)) * errorOf(known, UNKNOWNS - 1),
     state: 'ok',
     reason: '',
   };

@@ -35,6 +35,7 @@ function tweakOf(file: FitsFile, model: readonly ModelTerm[]): Tweak | undefined
     terms,
     width: width?.value ?? 1,
     widthError: width?.error ?? Number.NaN,
+    largestError: header.number('TWERRMAX', Number.NaN),
     state,
     reason: header.string('TWEAKWHY', '').trim(),
   };

@@ -396,7 +396,9 @@ function tweakSection({ spectra }: ChipInput): string {
   return `<h3>Traces moved to the exposure</h3><p>${said}${reason}</p>${tableOf(
     [cell('term'), right('value [px]'), right('error'), right('in errors')],
     [...rows, width],
-  )}<p class="soft">Legendre polynomials, u along columns and v along rows, both from −1 to 1.</p>`;
+  )}<p class="soft">Legendre polynomials, u along columns and v along rows, both from −1 to 1.${
+    tweak.largestError > 0 ? ` Largest error of a trace over the chip: ${fixed(tweak.largestError)} px.` : ''
+  }</p>`;
 }
 
 /** All sections of one chip. */
