@@ -130,9 +130,29 @@ function levelsOf(terms: Float64Array): number[][] {
   );
 }
 
+/** Rows at either side of a trace that must be usable: with less of its light a fibre's place and profile are a guess. */
+const CORE = 3;
+
+/** Which fibres leave the usable rows in some columns, by the series of where they lie. */
+function beyondRows(centre: Float64Array, [first, last]: readonly [number, number], cols: number): boolean[] {
+  const places = Array.from({ length: PLACES }, (_, n) => legendre(placeOf((n * (cols - 1)) / (PLACES - 1), cols), CENTRE_TERMS));
+  return Array.from({ length: centre.length / CENTRE_TERMS }, (_, i) =>
+    places.some((p) => {
+      const row = seriesAt(centre, i * CENTRE_TERMS, CENTRE_TERMS, p);
+      return row < first + CORE || row > last - CORE;
+    }),
+  );
+}
+
 /** What became of each fibre, by where it was found and how much light it has. */
-function statesOf(found: Identification, held: readonly boolean[], ratio: readonly number[]): FibreState[] {
+function statesOf(
+  found: Identification,
+  beyond: readonly boolean[],
+  held: readonly boolean[],
+  ratio: readonly number[],
+): FibreState[] {
   return found.fibres.map(({ state }, i) => {
+    if (beyond[i] === true) return 'off-chip';
     if (state === 'off-chip' || state === 'blended') return state;
     if (state === 'broken' || held[i] === true)
       return at(ratio, i) < BROKEN || state === 'broken' ? 'broken' : 'blended';
@@ -220,13 +240,15 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
     ),
   );
   const width = median(found.fibres.flatMap(({ sigma }, i) => (measured[i] === true ? [sigma] : [])));
+  const beyond = beyondRows(followed, found.rows, cols);
   const fitter = new TraceFitter(
     cols,
     startSeries(
       followed,
       width,
-      measured.map((is) => !is),
+      measured.map((is, i) => !is || beyond[i] === true),
     ),
+    beyond,
   );
   const ivar = await timed('read', () => sharedWeights(flat.ivar, rows, cols, threads));
   const common = { rows, cols, ivar, expected, threads };
@@ -244,7 +266,7 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
   const measure = async (coarse: boolean) => {
     await timed('fit', () => fitter.draw(threads));
     const shape = await timed('profile', () =>
-      measureProfile({ ...flat, ivar, ...lines() }, { threads, kind, coarse }),
+      measureProfile({ ...flat, ivar, ...lines(), beyond }, { threads, kind, coarse }),
     );
     correct(fitter.fitted.terms, shape);
     await timed('fit', () => fitter.draw(threads));
@@ -275,7 +297,7 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
   const free = [...held.keys()].filter((i) => held[i] !== true);
   const usual = Array.from({ length: PLACES }, (_, n) => median(free.map((i) => at(levels[i] ?? [], n))));
   const ratio = levels.map((own) => median(own.map((flux, n) => flux / at(usual, n))));
-  const states = statesOf(found, held, ratio);
+  const states = statesOf(found, beyond, held, ratio);
   states.forEach((state, i) => {
     // Of a fibre that leaves the chip a few columns say little, and a series through them nothing elsewhere.
     if (state === 'broken' || state === 'off-chip') terms.fill(0, i * TERMS, i * TERMS + FLUX_TERMS);

@@ -10,7 +10,9 @@ import {
   drawTraces,
   ENTRIES,
   FLUX_TERMS,
+  legendre,
   newTraces,
+  seriesAt,
   TERMS,
   WIDTH_FROM,
 } from './series.js';
@@ -18,6 +20,8 @@ import {
 /** Bins along x, and what trace-fit sums in each: kernel.json. */
 const BINS = 128;
 const SUMS = 12;
+/** Of the sums: those for the flux alone, and the columns' worth of a fibre's light. */
+const SUM = { weight: 0, gradient: 6, light: 11 } as const;
 export const FIGURES = 8;
 
 /** Fibres of the kernels; an instrument with fewer leaves the rest without a trace. */
@@ -69,6 +73,9 @@ export interface FitStep {
 const LEAST_PART = 1 / 8;
 /** Fibres on which an interpolated trace is based. */
 const NEIGHBOURS = 12;
+/** Part of its light that must be on the chip for a bin to say how bright a fibre is that the edge cuts, and the bins that must. */
+const SEEN = 0.3;
+const LEAST_SEEN = 8;
 
 /** Straight line through values over places, at `place`; and the scatter about it. */
 function lineAt(places: readonly number[], values: readonly number[], place: number): { value: number; rms: number } {
@@ -170,6 +177,8 @@ export class TraceFitter {
   constructor(
     private readonly cols: number,
     start: Fitted,
+    /** Fibres whose light is not on the chip in all columns; they are held. */
+    private readonly beyond: readonly boolean[] = start.held.map(() => false),
   ) {
     this.fitted = start;
     this.fibres = start.terms.length / TERMS;
@@ -240,6 +249,37 @@ export class TraceFitter {
     return out;
   }
 
+  /**
+   * Light of the fibres beyond the chip's edge, whose wings are on it: that of the fibres nearest to each, times what is seen of it. A
+   * series through the few columns in which it is on the chip would say anything of the others.
+   * @param before terms of which the sums tell the rest
+   */
+  #lightBeyond(before: Float64Array, terms: Float64Array): void {
+    const { beyond, cols } = this;
+    const lit = [...beyond.keys()].filter((i) => beyond[i] !== true && at(terms, i * TERMS) > 0);
+    if (lit.length === 0) return;
+    const places = Array.from({ length: BINS }, (_, bin) => legendre((2 * (bin + 0.5)) / BINS - 1, FLUX_TERMS));
+    beyond.forEach((is, i) => {
+      if (!is) return;
+      const near = lit.toSorted((a, b) => Math.abs(a - i) - Math.abs(b - i)).slice(0, NEIGHBOURS);
+      const usual = Float64Array.from(
+        { length: FLUX_TERMS },
+        (_, k) => near.reduce((sum, n) => sum + at(terms, n * TERMS + k), 0) / near.length,
+      );
+      const sum = (which: number, bin: number) => at(this.#sums, (which * KERNEL_FIBRES + i) * BINS + bin);
+      let [product, square, seen] = [0, 0, 0];
+      places.forEach((p, bin) => {
+        if (!(sum(SUM.light, bin) > (SEEN * cols) / BINS)) return;
+        const [flux, model] = [seriesAt(before, i * TERMS, FLUX_TERMS, p), seriesAt(usual, 0, FLUX_TERMS, p)];
+        product += model * (sum(SUM.weight, bin) * flux + sum(SUM.gradient, bin));
+        square += model * model * sum(SUM.weight, bin);
+        seen++;
+      });
+      const part = seen >= LEAST_SEEN && square > 0 ? Math.max(product / square, 0) : 1;
+      for (let k = 0; k < FLUX_TERMS; k++) terms[i * TERMS + k] = part * at(usual, k);
+    });
+  }
+
   /** One step of Gauss and Newton for all fibres; `drawn` is where it started from. */
   async step(input: FitInput, step: FitStep): Promise<void> {
     const { threads = 1, rows, cols } = input;
@@ -271,11 +311,18 @@ export class TraceFitter {
       for (const [i, is] of held.entries()) {
         if (!is) continue;
         const own = before.subarray(i * TERMS, (i + 1) * TERMS);
+        if (this.beyond[i] === true) {
+          fitted.terms.set(own, i * TERMS);
+          fitted.covariance.fill(0, i * ENTRIES, (i + 1) * ENTRIES);
+          fitted.figures.fill(0, i * FIGURES, (i + 1) * FIGURES);
+          continue;
+        }
         const flux = await this.#smooth(own, { flux: step.flux, centre: 0, width: 0 }, threads, i, 1);
         fitted.terms.set(flux.terms, i * TERMS);
         fitted.covariance.set(flux.covariance, i * ENTRIES);
         fitted.figures.set(flux.figures, i * FIGURES);
       }
+      this.#lightBeyond(before, fitted.terms);
       if (step.centre > 0) interpolate(fitted.terms, fitted.covariance, held, input.expected);
     }
     // While only the flux is looked for nothing is given up.

@@ -54,6 +54,8 @@ export interface Identification {
   readonly from: 'metrology' | 'prior';
   /** Peaks that are no fibre's. */
   readonly extra: readonly Peak[];
+  /** First and last row that can be used: the border cannot. */
+  readonly rows: readonly [number, number];
   readonly warnings: readonly string[];
 }
 
@@ -166,7 +168,8 @@ export function identifyFibres(collapsed: CollapsedRows, options: IdentifyOption
   const measured = fibres.filter((one) => one.measured).length;
   const on = fibres.filter((one) => one.state !== 'off-chip').length;
   if (measured < least) fail(`too few fibres: expected ${least} of ${on} at least, received ${measured}`);
-  return { fibres, shift, scale, rms: best.rms, margin, from, extra, warnings };
+  const ends = [usable.indexOf(true), usable.lastIndexOf(true)] as const;
+  return { fibres, shift, scale, rms: best.rms, margin, from, extra, rows: ends, warnings };
 }
 
 const shiftText = ({ bend }: Assignment) => `shift ${bend.terms[0].toFixed(2)} px`;

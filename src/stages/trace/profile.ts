@@ -64,6 +64,8 @@ export interface ProfileInput {
   /** [fibre][x] light in a column [DN/read]; 0 where a fibre has none. */
   readonly flux: Float32Array;
   readonly fibres: number;
+  /** [fibre] Those that the chip's edge cuts: their light is where it is said to be, and tells nothing. Default none. */
+  readonly beyond?: readonly boolean[] | undefined;
   /** [row][x] What the image should show; pixels far from it do not count (cosmic rays, hot pixels). */
   readonly expected?: Float32Array | undefined;
 }
@@ -170,7 +172,9 @@ class Fit {
   ) {
     const { cols, fibres } = input;
     this.rowsOfBlocks = Math.ceil(fibres / BLOCK_FIBRES);
-    this.lit = Array.from({ length: fibres }, (_, f) => f).filter((f) => isLit(input.flux, f, cols));
+    this.lit = Array.from({ length: fibres }, (_, f) => f).filter(
+      (f) => input.beyond?.[f] !== true && isLit(input.flux, f, cols),
+    );
     if (this.lit.length < 3) {
       throw new InputError(`expected light in three fibres at least, received it in ${this.lit.length}`);
     }
