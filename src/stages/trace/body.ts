@@ -62,8 +62,6 @@ const FINE: readonly FitStep[] = [
   { flux: 8, centre: 6, width: 4, clip: 0, every: 4, pedestal: false },
   { flux: 8, centre: 7, width: 4, clip: 6, every: 1, pedestal: false },
 ];
-/** Fewer fibres, as a strip of a hundred rows has, do not determine free functions, wings and scattered light: a series holds. */
-const LEAST_FOR_FREE = 20;
 /** Places along x at which levels are compared. */
 const PLACES = 33;
 /** A fibre whose light is less than this part of the others' has none. */
@@ -135,7 +133,9 @@ const CORE = 3;
 
 /** Which fibres leave the usable rows in some columns, by the series of where they lie. */
 function beyondRows(centre: Float64Array, [first, last]: readonly [number, number], cols: number): boolean[] {
-  const places = Array.from({ length: PLACES }, (_, n) => legendre(placeOf((n * (cols - 1)) / (PLACES - 1), cols), CENTRE_TERMS));
+  const places = Array.from({ length: PLACES }, (_, n) =>
+    legendre(placeOf((n * (cols - 1)) / (PLACES - 1), cols), CENTRE_TERMS),
+  );
   return Array.from({ length: centre.length / CENTRE_TERMS }, (_, i) =>
     places.some((p) => {
       const row = seriesAt(centre, i * CENTRE_TERMS, CENTRE_TERMS, p);
@@ -258,8 +258,7 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
   const drawn = fitter.drawn;
   const part = (data: Float32Array) => data.subarray(0, fibres * cols);
   const lines = () => ({ fibres, centre: part(drawn.centre), width: part(drawn.width), flux: part(drawn.flux) });
-  const few = measured.filter(Boolean).length < LEAST_FOR_FREE;
-  const kind = few ? 'gauss-hermite' : profileKindOf(context.parameters.profile);
+  const kind = profileKindOf(context.parameters.profile);
   smoothWidths(fitter.fitted.terms, fitter.fitted.held);
   normaliseWidths(fitter.fitted.terms, fitter.fitted.held);
   for (let i = 0; i < 2; i++) await timed('fit', () => fitter.step(start, SMOOTH));

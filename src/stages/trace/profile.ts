@@ -16,6 +16,8 @@ const SIDE = 48;
 const MOMENTS = SIDE * SIDE + 1;
 /** Knots in fibre, every so many: blocks of the slit head have 30. */
 const FIBRE_STEP = 20;
+/** Fewer fibres tell a mean alone, and those of a strip a term more for every so many. */
+const FIBRES_PER_TERM = 15;
 /** Terms along x: focus and tilt of a chip make a parabola. */
 const CORE_TERMS_ALONG = 3;
 /**
@@ -179,8 +181,7 @@ class Fit {
       throw new InputError(`expected light in three fibres at least, received it in ${this.lit.length}`);
     }
     const [first = 0, last = 0] = [this.lit[0], this.lit.at(-1)];
-    // A few fibres cannot tell more than a mean.
-    const told = Math.max(Math.floor((last - first + 1) / (2 * BLOCK_FIBRES)), 1);
+    const told = 1 + Math.floor((last - first + 1) / FIBRES_PER_TERM);
     const most = coarse ? Math.min(told, COARSE.core.across) : told;
     const end = last - first > 2 * FIBRE_STEP ? END_FIBRES : 0;
     const [low, length] = [first + end, last - first - 2 * end];
