@@ -296,6 +296,16 @@ describe('profile compare', () => {
     expect(only.places).toHaveLength(9);
     expect(readFileSync(picture, 'utf8')).toMatch(/^<svg|^<\?xml/);
   });
+
+  it('goes on behind a later file that cannot be compared', () => {
+    const [a, b] = [join(scratch, 'a.fits'), join(scratch, 'b.fits')];
+    const missing = join(scratch, 'missing.fits');
+    const { code, stdout } = rampline(['--json', 'profile', 'compare', a, missing, b]);
+    expect(code).toBe(21);
+    const { outcomes, failures } = JSON.parse(stdout);
+    expect(outcomes).toMatchObject([{ file: b, verdict: 'evolve' }]);
+    expect(failures).toMatchObject([{ file: missing, failure: { error: 'input', message: 'no such file' } }]);
+  });
 });
 
 it('model paints a flat by its own traces, and leaves noise', async () => {

@@ -99,4 +99,16 @@ describe('rampline qa', () => {
     expect(code).toBe(21);
     expect(stderr).toMatch(/made from 2dcal-apo-60857-a-0015\.fits \(image\), which is not beside it/);
   });
+
+  it('goes on behind a file that it cannot write a page for', () => {
+    const alone = join(base, 'alone', '1d-apo-60857-a-0015.fits');
+    const cut = join(base, 'cut.fits');
+    writeFileSync(cut, 'SIMPLE  =');
+    const { code, json } = run(['qa', alone, cut, at('1d-apo-60857-a-0015.fits')]);
+    expect(code).toBe(21);
+    expect(json.pages).toHaveLength(1);
+    expect(json.pages[0]).toMatchObject({ exposure: 15, chips: ['a', 'b'] });
+    expect(json.failures.map(({ file }: { file: string }) => file)).toEqual([cut, alone]);
+    expect(json.failures[1].failure.message).toMatch(/which is not beside it/);
+  });
 });

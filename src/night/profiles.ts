@@ -6,12 +6,19 @@ import { compareProfiles, type ProfileComparison } from '../stages/profile_compa
 import { drawPlot } from '../stages/qa/svg.js';
 import { readTraces, type TraceProduct } from '../stages/trace_product.js';
 import { openStore } from '../store/index.js';
+import { type Failure, toFailure } from './failure.js';
 
 /** Distance of fibres, for cross-talk [px]: the median of the two spectrographs. */
 const SPACING = 6.6;
 /** How far from the centre differences are drawn [px], and how densely. */
 const DRAWN = 8;
 const DRAWN_STEP = 0.1;
+
+export interface ComparedFiles {
+  readonly compared: readonly ComparedFile[];
+  /** Files that could not be compared; they do not stop the others. */
+  readonly failures: readonly { readonly file: string; readonly failure: Failure }[];
+}
 
 export interface ComparedFile {
   readonly file: string;
@@ -41,13 +48,13 @@ async function readProfiles(file: string, limits: Partial<FitsLimits>): Promise<
 /**
  * Compares the profiles of each file after the first with those of the first.
  * @param picture an SVG file for the differences at nine places
- * @throws InputError for files that are no traces, or not of one chip; UsageError for another kind of picture
+ * @throws InputError for a first file that has no traces; UsageError for another kind of picture
  */
 export async function compareProfileFiles(
   files: readonly string[],
   picture: string | undefined,
   limits: Partial<FitsLimits> = {},
-): Promise<ComparedFile[]> {
+): Promise<ComparedFiles> {
   if (picture !== undefined && extname(picture).toLowerCase() !== '.svg') {
     throw new UsageError(`expected the picture's name to end in .svg, received "${picture}"`);
   }
@@ -55,20 +62,26 @@ export async function compareProfileFiles(
   if (head === undefined || others.length === 0) throw new UsageError('expected two products of traces at least');
   const first = await readProfiles(head, limits);
   const compared: ComparedFile[] = [];
+  const failures: { file: string; failure: Failure }[] = [];
   for (const file of others) {
-    const other = await readProfiles(file, limits);
-    const [a, b] = [first.product.facts, other.product.facts];
-    if (a.tele !== b.tele || a.chip !== b.chip || first.product.traces.cols !== other.product.traces.cols) {
-      throw new InputError(`expected traces of ${a.tele} chip ${a.chip}, received ${b.tele} chip ${b.chip}`, { file });
+    try {
+      const other = await readProfiles(file, limits);
+      const [a, b] = [first.product.facts, other.product.facts];
+      if (a.tele !== b.tele || a.chip !== b.chip || first.product.traces.cols !== other.product.traces.cols) {
+        const received = `${b.tele} chip ${b.chip}`;
+        throw new InputError(`expected traces of ${a.tele} chip ${a.chip}, received ${received}`, { file });
+      }
+      const errors = { a: first.error, b: other.error };
+      compared.push({ file, comparison: compareProfiles(first.product.traces, other.product.traces, SPACING, errors) });
+    } catch (error) {
+      failures.push({ file, failure: toFailure(error) });
     }
-    const errors = { a: first.error, b: other.error };
-    compared.push({ file, comparison: compareProfiles(first.product.traces, other.product.traces, SPACING, errors) });
   }
-  if (picture !== undefined) {
+  if (picture !== undefined && compared.length > 0) {
     const store = await openStore(dirname(picture));
     await store.writeFile(basename(picture), drawDifferences(compared));
   }
-  return compared;
+  return { compared, failures };
 }
 
 const COLOURS = ['#1f6feb', '#d1242f', '#1a7f37', '#9a6700', '#8250df', '#bf3989', '#57606a', '#0a3069', '#953800'];

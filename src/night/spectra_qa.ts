@@ -6,6 +6,7 @@ import { InputError } from '../core/errors.js';
 import { type FitsFile, type FitsLimits, openFits } from '../fits/index.js';
 import type { JobIdentity, Stage } from '../stages/stage.js';
 import { type HandFile, identityOfProduct, runStage } from './by_hand.js';
+import { type Failure, toFailure } from './failure.js';
 import { exposureText } from './graph.js';
 import { INSTRUMENTS } from './instruments.js';
 import { NIGHT_INSTRUMENT } from './record.js';
@@ -33,7 +34,17 @@ export interface SpectraQaOutcome {
   readonly product: string;
 }
 
-type Exposure = Required<Pick<JobIdentity, 'tele' | 'mjd' | 'exposure'>> & { readonly folder: string };
+export interface SpectraQaOutcomes {
+  readonly pages: readonly SpectraQaOutcome[];
+  /** Files that no page could be written for; they do not stop the others. */
+  readonly failures: readonly { readonly file: string; readonly failure: Failure }[];
+}
+
+/** An exposure, and the first file of it that was named. */
+type Exposure = Required<Pick<JobIdentity, 'tele' | 'mjd' | 'exposure'>> & {
+  readonly folder: string;
+  readonly file: string;
+};
 
 function within<T>(path: string, limits: Partial<FitsLimits>, work: (file: FitsFile) => T): T {
   const file = openFits(path, { verify: false, limits });
@@ -84,74 +95,102 @@ function filesOf({ folder, tele, mjd, exposure }: Exposure, limits: Partial<Fits
 }
 
 /**
+ * Which exposure a product of spectra or traces is of.
+ * @throws InputError for another product
+ */
+function exposureOf(path: string, limits: Partial<FitsLimits>): Exposure {
+  const { made, identity, instrument } = within(path, limits, (file) => {
+    const { header } = file.hdu(0);
+    return {
+      made: header.string('STAGE', '').trim(),
+      instrument: header.string('INSTRUME', '').trim().toLowerCase(),
+      identity: identityOfProduct(file),
+    };
+  });
+  if (made !== 'trace' && made !== 'extract') {
+    throw new InputError(`expected spectra (1d-) or traces (trace-), received a product of '${made}'`, {
+      file: path,
+      hdu: 0,
+    });
+  }
+  if (instrument !== NIGHT_INSTRUMENT.name) {
+    const known = INSTRUMENTS.some(({ name }) => name === instrument) ? '' : ', which is not known';
+    throw new InputError(`expected a product of ${NIGHT_INSTRUMENT.name}, received one of '${instrument}'${known}`, {
+      file: path,
+      hdu: 0,
+    });
+  }
+  const { tele, mjd, exposure } = identity;
+  return { folder: dirname(path), file: path, tele, mjd, exposure };
+}
+
+/**
  * Writes the page of each exposure of which a product of spectra (1d-) or traces (trace-) is named: `qa-{tele}-{mjd}-{exposure}.html`,
  * .json and .fits, with all chips that lie beside it.
- * @throws InputError for another product, or where what it was made from is not beside it; StorageError
+ * A file that is another product, or an exposure of which something is missing that it was made from, does not stop the others.
+ * @throws UsageError
  */
 export async function writeSpectraQa(
   paths: readonly string[],
   stage: Stage,
   options: SpectraQaOptions = {},
-): Promise<SpectraQaOutcome[]> {
+): Promise<SpectraQaOutcomes> {
   const { limits = {} } = options;
+  const failures: { file: string; failure: Failure }[] = [];
+  const refuse = (file: string, error: unknown): void => {
+    const failure = toFailure(error);
+    if (failure.error === 'usage') throw error;
+    failures.push({ file, failure });
+  };
   const exposures = new Map<string, Exposure>();
   for (const path of paths) {
-    const { made, identity, instrument } = within(path, limits, (file) => {
-      const { header } = file.hdu(0);
-      return {
-        made: header.string('STAGE', '').trim(),
-        instrument: header.string('INSTRUME', '').trim().toLowerCase(),
-        identity: identityOfProduct(file),
-      };
-    });
-    if (made !== 'trace' && made !== 'extract') {
-      throw new InputError(`expected spectra (1d-) or traces (trace-), received a product of '${made}'`, {
-        file: path,
-        hdu: 0,
-      });
+    try {
+      const one = exposureOf(path, limits);
+      const name = `${one.folder} ${one.tele} ${one.mjd} ${one.exposure}`;
+      if (!exposures.has(name)) exposures.set(name, one);
+    } catch (error) {
+      refuse(path, error);
     }
-    if (instrument !== NIGHT_INSTRUMENT.name) {
-      const known = INSTRUMENTS.some(({ name }) => name === instrument) ? '' : ', which is not known';
-      throw new InputError(`expected a product of ${NIGHT_INSTRUMENT.name}, received one of '${instrument}'${known}`, {
-        file: path,
-        hdu: 0,
-      });
+  }
+  const pages: SpectraQaOutcome[] = [];
+  for (const [n, one] of [...exposures.values()].entries()) {
+    options.onProgress?.(n, exposures.size, `${one.tele} ${one.mjd} ${exposureText(one.exposure)}`);
+    try {
+      pages.push(await writePage(one, stage, options));
+    } catch (error) {
+      refuse(one.file, error);
     }
-    const { tele, mjd, exposure } = identity;
-    const folder = dirname(path);
-    exposures.set(`${folder} ${tele} ${mjd} ${exposure}`, { folder, tele, mjd, exposure });
   }
-  const outcomes: SpectraQaOutcome[] = [];
-  for (const one of exposures.values()) {
-    options.onProgress?.(outcomes.length, exposures.size, `${one.tele} ${one.mjd} ${exposureText(one.exposure)}`);
-    const files = filesOf(one, limits);
-    const made = await runStage({
-      stage,
-      files,
-      output: options.output ?? one.folder,
-      force: options.force,
-      threads: options.threads,
-      limits,
-    });
-    const beside = (extension: string) =>
-      join(dirname(made.product), `${basename(made.product, '.fits')}.${extension}`);
-    const document = JSON.parse(readFileSync(beside('json'), 'utf8')) as {
-      grade: Grade;
-      reasons: string[];
-      chips: { chip: string }[];
-    };
-    outcomes.push({
-      tele: one.tele,
-      mjd: one.mjd,
-      exposure: one.exposure,
-      chips: document.chips.map(({ chip }) => chip),
-      grade: document.grade,
-      reasons: document.reasons,
-      status: made.status,
-      page: beside('html'),
-      json: beside('json'),
-      product: made.product,
-    });
-  }
-  return outcomes;
+  return { pages, failures };
+}
+
+/** @throws InputError where what it was made from is not beside it; what the stage throws; StorageError */
+async function writePage(one: Exposure, stage: Stage, options: SpectraQaOptions): Promise<SpectraQaOutcome> {
+  const { limits = {} } = options;
+  const made = await runStage({
+    stage,
+    files: filesOf(one, limits),
+    output: options.output ?? one.folder,
+    force: options.force,
+    threads: options.threads,
+    limits,
+  });
+  const beside = (extension: string) => join(dirname(made.product), `${basename(made.product, '.fits')}.${extension}`);
+  const document = JSON.parse(readFileSync(beside('json'), 'utf8')) as {
+    grade: Grade;
+    reasons: string[];
+    chips: { chip: string }[];
+  };
+  return {
+    tele: one.tele,
+    mjd: one.mjd,
+    exposure: one.exposure,
+    chips: document.chips.map(({ chip }) => chip),
+    grade: document.grade,
+    reasons: document.reasons,
+    status: made.status,
+    page: beside('html'),
+    json: beside('json'),
+    product: made.product,
+  };
 }

@@ -16,7 +16,7 @@ export function defineProfile(program: Command, define: Define): void {
         'each: the full width at half maximum, the light beyond 4 px, the asymmetry; then the largest difference of the cumulative\n' +
         'light and how many errors that is; and what spectra of the later exposure extracted with the profile of the first would\n' +
         'have too much of their own light, or keep of a neighbour. The verdict is same, changed (without matter), or evolve.\n' +
-        '-o FILE.svg draws the differences.',
+        '-o FILE.svg draws the differences. A later file that cannot be compared does not stop the others.',
       examples: [
         [
           'rampline profile compare out/trace-apo-60857-b-0002.fits out/trace-apo-60857-b-0120.fits',
@@ -29,10 +29,11 @@ export function defineProfile(program: Command, define: Define): void {
       ],
     },
     (command) => command.argument('<file...>', 'products of traces; the first is what the others are compared with'),
-    async (words, options: GlobalOptions) => {
+    async (words, options: GlobalOptions, session) => {
       const { compareProfileFiles } = await import('../../night/profiles.js');
       const files = (words as unknown as string[][]).flat();
-      const compared = await compareProfileFiles(files, options.output, limitsOf(options));
+      const { exitCodeOf, reasonOf } = await import('../../night/failure.js');
+      const { compared, failures } = await compareProfileFiles(files, options.output, limitsOf(options));
       const pair = (a: number, b: number, digits: number) => `${a.toFixed(digits)} ${b.toFixed(digits)}`;
       const numbers = ['fibre', 'x', 'FWHM [px]', 'wings', 'asymmetry', 'difference', 'sigma', 'flux', 'cross-talk'];
       const text = compared.map(({ file, comparison: { places, verdict, reason } }) => {
@@ -49,6 +50,11 @@ export function defineProfile(program: Command, define: Define): void {
         ]);
         return `${printable(file)}\n${table(numbers, rows, numbers)}${verdict}: ${reason}\n`;
       });
+      for (const { file, failure } of failures) {
+        session.log('error', 'failed', { file, error: failure.error, message: failure.message });
+        text.push(`${printable(file)}\nfailed: ${printable(reasonOf(failure, file))}\n`);
+      }
+      const drawn = options.output !== undefined && compared.length > 0 ? options.output : undefined;
       const outcomes = compared.map(({ file, comparison: { places, verdict, reason } }) => ({
         file,
         verdict,
@@ -66,8 +72,9 @@ export function defineProfile(program: Command, define: Define): void {
         }),
       }));
       return {
-        json: { reference: files[0], outcomes, ...(options.output !== undefined && { picture: options.output }) },
-        text: `${text.join('\n')}${options.output === undefined ? '' : `${printable(options.output)}\n`}`,
+        json: { reference: files[0], outcomes, failures, ...(drawn !== undefined && { picture: drawn }) },
+        text: `${text.join('\n')}${drawn === undefined ? '' : `${printable(drawn)}\n`}`,
+        exitCode: exitCodeOf(failures.map(({ failure }) => failure)),
       };
     },
   );

@@ -15,6 +15,7 @@ export function defineQa(program: Command, define: Define): void {
         'Name any 1d- or trace- product of an exposure: its other chips, images and the traces of its flat are looked for beside it.\n' +
         'Writes qa-TELE-MJD-EXPOSURE.html (it needs nothing else), .json and .fits there, or into -o DIR. Limits are those of\n' +
         'data/qa.json. A night makes the same pages by itself. For calibrations: rampline calib qa.\n' +
+        'A file of which no page can be written does not stop the others.\n' +
         'Exit 0: pass or warn. Exit 20: one fails.',
       examples: [
         ['rampline qa out/apo/60857/1d-apo-60857-b-0012.fits', 'the page of exposure 12, all chips'],
@@ -26,7 +27,8 @@ export function defineQa(program: Command, define: Define): void {
     async (files, options, session) => {
       const { writeSpectraQa } = await import('../../night/spectra_qa.js');
       const { stage } = await import('../../stages/qa/stage.js');
-      const pages = await writeSpectraQa(files as string[], stage, {
+      const { exitCodeOf, reasonOf } = await import('../../night/failure.js');
+      const { pages, failures } = await writeSpectraQa(files as string[], stage, {
         output: options.output,
         force: options.force,
         limits: limitsOf(options),
@@ -39,15 +41,24 @@ export function defineQa(program: Command, define: Define): void {
         status,
         page,
       ]);
+      for (const { file, failure } of failures) {
+        session.log('error', 'failed', { file, error: failure.error, message: failure.message });
+        rows.push([printable(file), '-', '-', 'failed', printable(reasonOf(failure, file))]);
+      }
       const reasons = pages.flatMap(({ tele, exposure, reasons: why }) =>
         why.map((reason) => `${tele} ${String(exposure).padStart(4, '0')}: ${reason}`),
       );
       return {
-        json: { pages },
+        json: { pages, failures },
         text:
           table(['exposure', 'chips', 'grade', 'status', 'page'], rows) +
           reasons.map((line) => `${printable(line)}\n`).join(''),
-        exitCode: pages.some(({ grade }) => grade === 'fail') ? EXIT_CODES.algorithm : EXIT_CODES.ok,
+        exitCode:
+          failures.length > 0
+            ? exitCodeOf(failures.map(({ failure }) => failure))
+            : pages.some(({ grade }) => grade === 'fail')
+              ? EXIT_CODES.algorithm
+              : EXIT_CODES.ok,
       };
     },
   );
