@@ -22,6 +22,8 @@ export interface BackgroundInput {
   readonly width: Float32Array;
   readonly profile: Profile;
   readonly threads?: number | undefined;
+  /** From a quarter of the columns, for what is fitted again with the background; default false. */
+  readonly quick?: boolean | undefined;
 }
 
 /** A sum of products of Legendre polynomials over the chip: what kernel evaluate-illumination evaluates. */
@@ -44,6 +46,7 @@ export interface Background {
 const CELL_ROWS = 64;
 const CELL_COLS = 128;
 const STEP = 8;
+const QUICK_STEP = 32;
 /** Highest sum of the orders in x and y: ghosts are a quarter of a chip and larger. */
 const ORDER = 7;
 /** Columns farther from their cell's median than so many sigma are spoilt (cosmic rays, bad pixels without a bit). */
@@ -82,6 +85,7 @@ function termsOf(orderY: number, orderX: number): { readonly a: number; readonly
  */
 export async function fitBackground(input: BackgroundInput): Promise<Background> {
   const { rows, cols, fibres, threads = 1 } = input;
+  const step = input.quick === true ? QUICK_STEP : STEP;
   if (
     input.image.length !== rows * cols ||
     input.ivar.length !== rows * cols ||
@@ -116,7 +120,7 @@ export async function fitBackground(input: BackgroundInput): Promise<Background>
       value: { data: value, rows: gridRows, cols },
       weight: { data: weight, rows: gridRows, cols },
     },
-    { height: CELL_ROWS, step: STEP },
+    { height: CELL_ROWS, step },
     { strip: cols, threads },
   );
   const place = (at: number, size: number, length: number) =>
@@ -126,7 +130,7 @@ export async function fitBackground(input: BackgroundInput): Promise<Background>
   for (let row = 0; row < gridRows; row++) {
     for (let col = 0; col < gridCols; col++) {
       const columns: { value: number; weight: number }[] = [];
-      for (let x = col * CELL_COLS; x < Math.min((col + 1) * CELL_COLS, cols); x += STEP) {
+      for (let x = col * CELL_COLS; x < Math.min((col + 1) * CELL_COLS, cols); x += step) {
         const at = row * cols + x;
         if ((weight[at] as number) > 0) columns.push({ value: value[at] as number, weight: weight[at] as number });
       }

@@ -75,3 +75,52 @@ it('gather-profile leaves out pixels far from what is expected', async () => {
   image[4] = 62; // 5.5 sigma
   expect((await gather(image, { expected })).pixels).toBe(7);
 });
+
+it('gather-profile takes the pixels of several columns as one', async () => {
+  const rows = 12;
+  const cols = 32;
+  // Two of four columns at 5.4 and two at 5.6, the last with a third of the others' weight, and of another brightness.
+  const places = [5.4, 5.4, 5.6, 5.6];
+  const weights = [0.3, 0.3, 0.3, 0.1];
+  const lights = [90, 90, 90, 120];
+  const each = (n: number, values: readonly number[]) =>
+    Float32Array.from({ length: n * cols }, (_, i) => at(values, i % 4));
+  const at = (values: ArrayLike<number>, i: number) => values[i] as number;
+  const [centre, width, flux] = [
+    new Float32Array(300 * cols).fill(Number.NaN),
+    each(300, [1, 1, 1, 1]),
+    each(300, lights),
+  ];
+  centre.set(each(1, places));
+  const moments = new Float64Array(8 * (SIDE * SIDE + 1));
+  await runKernel(
+    'gather-profile',
+    {
+      image: { data: each(rows, [10, 20, 30, 40]), planes: rows, cols },
+      ivar: { data: each(rows, weights), planes: rows, cols },
+      centre: { data: centre, rows: 300, cols },
+      width: { data: width, rows: 300, cols },
+      flux: { data: flux, rows: 300, cols },
+      basis: { data: basis, rows: 481, cols: 46 },
+      moments: { data: moments, planes: 8, rows: 1, cols: SIDE * SIDE + 1 },
+    },
+    { columns: 4 },
+    { strip: cols },
+  );
+  const inRows = (value: (y: number) => number) =>
+    Array.from({ length: rows }, (_, y) => y).reduce((sum, y) => sum + value(y), 0);
+  expect(moments[SIDE * SIDE]).toBe(rows);
+  expect(at(moments, 46 * SIDE + 46)).toBeCloseTo(rows * 1, 5);
+  // 0.3 * 10 + 0.3 * 20 + 0.3 * 30 + 0.1 * 40
+  expect(at(moments, 47 * SIDE + 46)).toBeCloseTo(rows * 22, 4);
+  expect(at(moments, 47 * SIDE + 47)).toBeCloseTo(rows * 22 ** 2, 2);
+  // Light spread evenly over 3 px: the means over the columns, exactly, as nothing bends within a tenth of a pixel of the edges.
+  const share = (y: number, c: number) => Math.min(1, Math.max(0, 2 - Math.abs(y - c))) / 3;
+  const mean = (y: number) =>
+    [0, 1, 2, 3].reduce((sum, i) => sum + at(weights, i) * at(lights, i) * share(y, at(places, i)), 0);
+  expect(at(moments, 46 * SIDE + 1)).toBeCloseTo(inRows(mean), 3);
+  expect(at(moments, SIDE + 1)).toBeCloseTo(
+    inRows((y) => mean(y) ** 2),
+    1,
+  );
+});

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
+#include <vector>
 
 #include "generated/gather-profile.h"
 
@@ -19,11 +21,14 @@ using namespace rampline::gather_profile;  // NOLINT: the generated ports and pa
 constexpr int64_t kFibres = 300, kSamples = 481, kComponents = 46, kSide = 48, kNodes = 8, kNeighbours = 4;
 constexpr double kReach = 12, kPerPixel = 20;
 constexpr int64_t kColumns = 4, kRows = 32;  // of a chunk of pixels that is worked on together
+constexpr int64_t kMost = 16;                // columns whose pixels of a row are taken as one, at most
 // Lanes of at most 16 floats and 4 doubles divide 48; longer registers would hold more functions that do not reach a pixel.
 using DF = hn::CappedTag<float, 16>;
-using DD = hn::CappedTag<double, 4>;
+constexpr int64_t kDoubles = 4;
+using DD = hn::CappedTag<double, kDoubles>;
 
 bool Sane(double v) { return std::abs(v) < 1e15; }
+bool OnChip(double v) { return std::abs(v) < 1e6; }
 
 // The basis with rows of 48 floats, so that whole registers can be loaded; what is beyond the 46 functions stays 0.
 struct Tables {
@@ -51,9 +56,11 @@ void FindChanges(const Tables& tables, Changes* changes) {
   }
 }
 
-// A fibre near the pixel: where it is and what it sends.
+// A fibre near the pixels of a few columns: its place and width in their mean, and of each column how far it is from that
+// place, and what it sends, as it is and without its sign: 0 where the fibre has no numbers that can be used.
 struct Source {
-  double centre, perWidth, flux;
+  double centre, perWidth, farthest;
+  double off[kMost], flux[kMost], light[kMost];
 };
 
 // Where a position falls in the table, and its share between samples.
@@ -67,34 +74,33 @@ HWY_INLINE Place PlaceOf(double z) {
   return {i, static_cast<float>(at - static_cast<double>(i))};
 }
 
-// The pixels of a few columns and rows: r as README.md has it, and weights, which are 0 where a pixel does not count.
+// The pixels of a few groups of columns and rows: r as README.md has it, and weights, which are 0 where a pixel does not
+// count.
 struct Chunk {
   HWY_ALIGN_MAX float r[kColumns][kRows][kSide];
   double weight[kColumns][kRows];
 };
 
-// r[row] += flux * (B(upper edge) - B(lower edge)) for the rows from `from` to `to` of a column that begins at row `start`.
-HWY_INLINE void AddSource(const Tables& tables, const Changes& changes, const Source& source, int64_t start,
-                          int64_t from, int64_t to, float (*r)[kSide]) {
+// r += flux * (B(upper edge) - B(lower edge)) of the mean of two places of a fibre.
+HWY_INLINE void AddLight(const Tables& tables, const Changes& changes, double row, double before, double behind,
+                         double perWidth, double flux, float* r) {
   const DF d;
   const auto n = static_cast<int64_t>(hn::Lanes(d));
-  const auto flux = hn::Set(d, static_cast<float>(source.flux));
-  const auto edge = [&](int64_t row) {
-    return PlaceOf((static_cast<double>(start + row) - 0.5 - source.centre) * source.perWidth);
+  const Place low[2] = {PlaceOf((row - 0.5 - before) * perWidth), PlaceOf((row - 0.5 - behind) * perWidth)};
+  const Place high[2] = {PlaceOf((row + 0.5 - before) * perWidth), PlaceOf((row + 0.5 - behind) * perWidth)};
+  const auto look = [&](const Place& place, hn::Vec<DF> part, int64_t k) {
+    const float* at = tables.rows[place.index] + k;
+    const auto value = hn::Load(d, at);
+    return hn::MulAdd(hn::Sub(hn::Load(d, at + kSide), value), part, value);
   };
-  Place low = edge(from);
-  for (int64_t row = from; row <= to; row++) {
-    const Place high = edge(row + 1);
-    const float *a = tables.rows[low.index], *b = tables.rows[high.index];
-    const auto partLow = hn::Set(d, low.part), partHigh = hn::Set(d, high.part);
-    // What does not change between the edges has no light here.
-    for (int64_t k = changes.first[low.index] / n * n; k <= changes.last[high.index]; k += n) {
-      const auto below = hn::Load(d, a + k), above = hn::Load(d, b + k);
-      const auto lower = hn::MulAdd(hn::Sub(hn::Load(d, a + kSide + k), below), partLow, below);
-      const auto upper = hn::MulAdd(hn::Sub(hn::Load(d, b + kSide + k), above), partHigh, above);
-      hn::Store(hn::MulAdd(flux, hn::Sub(upper, lower), hn::Load(d, r[row] + k)), d, r[row] + k);
-    }
-    low = high;
+  const auto half = hn::Set(d, static_cast<float>(0.5 * flux));
+  const auto low0 = hn::Set(d, low[0].part), low1 = hn::Set(d, low[1].part);
+  const auto high0 = hn::Set(d, high[0].part), high1 = hn::Set(d, high[1].part);
+  // What does not change between the edges has no light here.
+  for (int64_t k = changes.first[low[1].index] / n * n; k <= changes.last[high[0].index]; k += n) {
+    const auto light = hn::Add(hn::Sub(look(high[0], high0, k), look(low[0], low0, k)),
+                               hn::Sub(look(high[1], high1, k), look(low[1], low1, k)));
+    hn::Store(hn::MulAdd(half, light, hn::Load(d, r + k)), d, r + k);
   }
 }
 
@@ -136,9 +142,14 @@ HWY_INLINE void AddProducts(const Chunk& chunk, int64_t row, double* sums) {
   }
 }
 
-// The fibres near a block in a column: those with numbers that can be used, in order; those of the block are from own to end.
+// Columns that follow each other.
+struct Group {
+  int64_t x, count;
+};
+
+// The fibres near a block in a group of columns: those with numbers that can be used, in order; those of the block are from own to end.
 struct Near {
-  Source sources[kFibres];
+  std::vector<Source> sources = std::vector<Source>(kFibres);
   int count, own, end;
   int64_t bottom, top;  // the rows that may be the block's
 };
@@ -176,17 +187,23 @@ class Gatherer {
         const int64_t to = ((node + 1) * image_.cols + kNodes - 1) / kNodes;
         HWY_ALIGN_MAX double sums[kSide * kSide] = {};
         pixels_ = 0;
-        int64_t columns[kColumns];
+        Group groups[kColumns];
         int64_t count = 0;
         for (int64_t x = from; x < to; x++) {
           // Twice the distance from the middle of the eighth, in eighths of a column.
           const int64_t distance = std::abs(2 * kNodes * x - (2 * node + 1) * image_.cols);
           if (distance > kNodes * params_.window) continue;
-          columns[count++] = x;
-          if (count == kColumns) Columns(*tables, changes, columns, count, sums);
-          count %= kColumns;
+          if (count > 0 && groups[count - 1].count < params_.columns) {
+            groups[count - 1].count++;
+            continue;
+          }
+          if (count == kColumns) {
+            Columns(*tables, changes, groups, count, sums);
+            count = 0;
+          }
+          groups[count++] = {x, 1};
         }
-        if (count > 0) Columns(*tables, changes, columns, count, sums);
+        if (count > 0) Columns(*tables, changes, groups, count, sums);
         double* out = moments.at(node, row);
         for (int64_t i = 0; i < kSide; i++) {
           for (int64_t j = 0; j <= i; j++) out[kSide * i + j] = out[kSide * j + i] = sums[kSide * i + j];
@@ -198,10 +215,10 @@ class Gatherer {
   }
 
  private:
-  void Columns(const Tables& tables, const Changes& changes, const int64_t* columns, int64_t count, double* sums) {
+  void Columns(const Tables& tables, const Changes& changes, const Group* groups, int64_t count, double* sums) {
     int64_t bottom = image_.planes, top = -1;
     for (int64_t c = 0; c < count; c++) {
-      FindNear(columns[c], &near_[c]);
+      FindNear(groups[c], &near_[c]);
       bottom = std::min(bottom, near_[c].bottom);
       top = std::max(top, near_[c].top);
     }
@@ -209,7 +226,7 @@ class Gatherer {
       const int64_t rows = std::min(kRows, top + 1 - start);
       for (int64_t c = 0; c < kColumns; c++) {
         if (c < count) {
-          Fill(tables, changes, columns[c], near_[c], start, rows, c);
+          Fill(tables, changes, groups[c], near_[c], start, rows, c);
         } else {
           std::fill_n(chunk_.weight[c], rows, 0.0);
         }
@@ -222,15 +239,14 @@ class Gatherer {
     }
   }
 
-  void FindNear(int64_t x, Near* near) const {
+  void FindNear(const Group& group, Near* near) const {
     int count = 0, own = 0, end = 0;
     double low = 1e30, high = -1e30;
     const int64_t from = std::max<int64_t>(0, first_ - kNeighbours), to = std::min(kFibres - 1, last_ + kNeighbours);
     for (int64_t f = from; f <= to; f++) {
       if (f == first_) own = count;
-      const double c = centre_.at(0, f)[x], w = width_.at(0, f)[x], flux = flux_.at(0, f)[x];
-      if (Sane(c) && Sane(flux) && w > 0.05 && w < 20) {
-        near->sources[count++] = {c, 1 / w, flux};
+      if (Take(f, group, &near->sources[static_cast<size_t>(count)])) {
+        const double c = near->sources[static_cast<size_t>(count++)].centre;
         if (f >= first_ && f <= last_) {
           low = std::min(low, c);
           high = std::max(high, c);
@@ -248,7 +264,7 @@ class Gatherer {
     // are one to rounding.
     double least = low - kReach, most = high + kReach;
     for (int s = 0; s < count; s++) {
-      const double c = near->sources[s].centre;
+      const double c = near->sources[static_cast<size_t>(s)].centre;
       if (c < low - 0.01) least = std::max(least, 0.5 * (c + low) - 1);
       if (c > high + 0.01) most = std::min(most, 0.5 * (c + high) + 1);
     }
@@ -256,37 +272,104 @@ class Gatherer {
     near->top = static_cast<int64_t>(std::clamp(std::floor(most), -1.0, static_cast<double>(image_.planes) - 1.0));
   }
 
-  // A column of the chunk.
-  void Fill(const Tables& tables, const Changes& changes, int64_t x, const Near& near, int64_t start, int64_t rows,
-            int64_t column) {
-    auto* r = chunk_.r[column];
-    double* weight = chunk_.weight[column];
+  // Whether the fibre has numbers that can be used in any of the columns.
+  bool Take(int64_t fibre, const Group& group, Source* source) const {
+    const float *centre = centre_.at(0, fibre) + group.x, *width = width_.at(0, fibre) + group.x;
+    const float* flux = flux_.at(0, fibre) + group.x;
+    double sum = 0, per = 0, used = 0;
+    for (int64_t i = 0; i < group.count; i++) {
+      const double c = centre[i], w = width[i], f = flux[i];
+      const bool good = OnChip(c) && Sane(f) && w > 0.05 && w < 20;
+      source->off[i] = good ? c : std::nan("");
+      source->flux[i] = good ? f : 0;
+      source->light[i] = std::abs(source->flux[i]);
+      if (!good) continue;
+      sum += c;
+      per += 1 / w;
+      used++;
+    }
+    if (used == 0) return false;
+    source->centre = sum / used;
+    source->perWidth = per / used;
+    source->farthest = 0;
+    for (int64_t i = 0; i < group.count; i++) {
+      source->off[i] = std::isnan(source->off[i]) ? 0 : source->off[i] - source->centre;
+      source->farthest = std::max(source->farthest, std::abs(source->off[i]));
+    }
+    return true;
+  }
+
+  // A group of columns of the chunk: the pixels of a row are taken as one.
+  void Fill(const Tables& tables, const Changes& changes, const Group& group, const Near& near, int64_t start,
+            int64_t rows, int64_t slot) {
+    auto* r = chunk_.r[slot];
+    double* weight = chunk_.weight[slot];
     int64_t first = rows, last = -1;
     for (int64_t k = 0; k < rows; k++) {
       const int64_t row = start + k;
       weight[k] = 0;
-      if (row < near.bottom || row > near.top) continue;
-      const double d = image_.at(row, 0)[x], w = ivar_.at(row, 0)[x];
-      if (!(w > 0) || !Sane(w) || !Sane(d) || Clipped(row, x, d, w)) continue;
-      if (!IsOwn(near.sources, near.count, near.own, near.end, static_cast<double>(row))) continue;
-      weight[k] = w;
+      const bool own = row >= near.bottom && row <= near.top &&
+                       IsOwn(near.sources.data(), near.count, near.own, near.end, static_cast<double>(row));
+      double sum = 0;
+      for (int64_t i = 0; i < group.count; i++) {
+        const double d = image_.at(row, 0)[group.x + i], w = ivar_.at(row, 0)[group.x + i];
+        const bool counts = own && w > 0 && Sane(w) && Sane(d) && !Clipped(row, group.x + i, d, w);
+        weights_[i][k] = counts ? w : 0;
+        if (!counts) continue;
+        weight[k] += w;
+        sum += w * d;
+      }
+      if (!(weight[k] > 0)) continue;
       first = std::min(first, k);
       last = k;
       std::fill_n(r[k], kSide, 0.0f);
+      r[k][kComponents] = 1;
+      r[k][kComponents + 1] = static_cast<float>(sum / weight[k]);
       pixels_++;
     }
     for (int s = 0; s < near.count; s++) {
-      const Source& source = near.sources[s];
-      // Beyond the table nothing is left: both edges would be at its end.
-      const double reach = kReach / source.perWidth + 0.5, middle = source.centre - static_cast<double>(start);
+      const Source& source = near.sources[static_cast<size_t>(s)];
+      // Beyond the table nothing is left: both edges would be at its end. Mean and scatter about it of what lies within a are
+      // less than 2^(1/2) a together.
+      const double reach = kReach / source.perWidth + 0.5 + 1.5 * source.farthest;
+      const double middle = source.centre - static_cast<double>(start);
       const double from = std::max(std::ceil(middle - reach), static_cast<double>(first));
       const double to = std::min(std::floor(middle + reach), static_cast<double>(last));
       if (from > to) continue;
-      AddSource(tables, changes, source, start, static_cast<int64_t>(from), static_cast<int64_t>(to), r);
+      AddSource(tables, changes, group, source, start, static_cast<int64_t>(from), static_cast<int64_t>(to), weight, r);
     }
-    for (int64_t k = first; k <= last; k++) {
-      r[k][kComponents] = 1;
-      r[k][kComponents + 1] = image_.at(start + k, 0)[x];
+  }
+
+  // The light of a fibre in the rows from `from` to `to`: as if it lay in half of the columns at one place and in half at
+  // another, so that mean and scatter of the places are the columns', by their weights and light.
+  void AddSource(const Tables& tables, const Changes& changes, const Group& group, const Source& source, int64_t start,
+                 int64_t from, int64_t to, const double* weight, float (*r)[kSide]) {
+    const DD d;
+    const auto n = static_cast<int64_t>(hn::Lanes(d));
+    for (int64_t k = from / n * n; k <= to; k += n) {
+      auto flux = hn::Zero(d), light = hn::Zero(d), mean = hn::Zero(d), square = hn::Zero(d);
+      for (int64_t i = 0; i < group.count; i++) {
+        const auto w = hn::Load(d, weights_[i] + k), off = hn::Set(d, source.off[i]);
+        const auto part = hn::Mul(w, hn::Set(d, source.light[i])), moved = hn::Mul(part, off);
+        flux = hn::MulAdd(w, hn::Set(d, source.flux[i]), flux);
+        light = hn::Add(light, part);
+        mean = hn::Add(mean, moved);
+        square = hn::MulAdd(moved, off, square);
+      }
+      const auto some = hn::Gt(light, hn::Zero(d));
+      const auto per = hn::IfThenElseZero(some, hn::Div(hn::Set(d, 1.0), light));
+      mean = hn::Mul(mean, per);
+      const auto spread = hn::Sqrt(hn::Max(hn::NegMulAdd(mean, mean, hn::Mul(square, per)), hn::Zero(d)));
+      HWY_ALIGN double sums[kDoubles], before[kDoubles], behind[kDoubles];
+      const auto place = hn::Add(mean, hn::Set(d, source.centre));
+      hn::Store(flux, d, sums);
+      hn::Store(hn::Sub(place, spread), d, before);
+      hn::Store(hn::Add(place, spread), d, behind);
+      for (int64_t j = std::max<int64_t>(from - k, 0); j < n && k + j <= to; j++) {
+        if (!(weight[k + j] > 0) || sums[j] == 0) continue;
+        AddLight(tables, changes, static_cast<double>(start + k + j), before[j], behind[j], source.perWidth,
+                 sums[j] / weight[k + j], r[k + j]);
+      }
     }
   }
 
@@ -316,10 +399,11 @@ class Gatherer {
   View<const float> image_, ivar_, centre_, width_, flux_;
   int64_t first_ = 0, last_ = 0, pixels_ = 0;
   Chunk chunk_;
+  HWY_ALIGN_MAX double weights_[kMost][kRows];  // of the pixels of a group
   Near near_[kColumns];
 };
 
-Status GatherProfile(const KernelCall& call) { return Gatherer(call).Run(); }
+Status GatherProfile(const KernelCall& call) { return std::make_unique<Gatherer>(call)->Run(); }
 
 }  // namespace
 }  // namespace HWY_NAMESPACE

@@ -9,7 +9,7 @@ import { readRates, sharedWeights } from '../rates_image.js';
 import type { StageBody, StageContext, StageResult } from '../stage.js';
 import { countStates, encodeTraces, type FibreFindings, readTraces, type TraceProduct } from '../trace_product.js';
 import { refuseLines, refuseUneven } from './continuum.js';
-import { FIGURE, FIGURES, type FitStep, smoothWidths, startSeries, TraceFitter } from './fit.js';
+import { FIGURE, FIGURES, type FitStep, type Fitted, smoothWidths, startSeries, TraceFitter } from './fit.js';
 import { followFibres } from './follow.js';
 import { findFibres, type Identification } from './identify.js';
 import { type MeasuredProfile, measureProfile, profileKindOf } from './profile.js';
@@ -41,7 +41,7 @@ const ROUGH: readonly FitStep[] = [
   { flux: 6, centre: 5, width: 3, clip: 0, every: 4, pedestal: true },
 ];
 /** The same with widths that are smooth over the fibres. */
-const SMOOTH: FitStep = { flux: 6, centre: 5, width: 0, clip: 0, every: 4, pedestal: true };
+const SMOOTH: FitStep = { flux: 6, centre: 5, width: 0, clip: 0, every: 8, pedestal: true };
 /** With the profile and the background that those measured, and the widths of before: what is wrong with them is in the profile. */
 const MIDDLE: FitStep = { flux: 8, centre: 6, width: 0, clip: 0, every: 4, pedestal: false };
 /**
@@ -92,18 +92,19 @@ function correct(terms: Float64Array, { shift, scale }: MeasuredProfile): void {
   }
 }
 
-/** What goes slowly is small: thousandths of a pixel and of the light. A fibre that a round moved by much (faint, or cut by an edge) stays there. */
+/**
+ * What goes slowly is small: thousandths of a pixel and of the fibres' usual light. A fibre that a round moved by much (cut by an edge) stays
+ * there. One without light moves by much of its own, but must go with the others: what is taken for its light is theirs.
+ */
 const FURTHEST = { px: 0.02, part: 0.02 };
 
 /** Moves light and places of each fibre up to `go` times as far from where they were as a round moved them. */
-function goFurther(terms: Float64Array, before: Float64Array, go: number): void {
+function goFurther({ terms, held }: Fitted, before: Float64Array, go: number): void {
+  const usual = median([...held.keys()].flatMap((i) => (held[i] === true ? [] : [Math.abs(at(terms, i * TERMS))])));
   for (let from = 0; from < terms.length; from += TERMS) {
     const moved = (first: number, last: number) =>
       Math.max(...before.subarray(from + first, from + last).map((v, k) => Math.abs(at(terms, from + first + k) - v)));
-    const limits = [
-      FURTHEST.px / moved(CENTRE_FROM, WIDTH_FROM),
-      (FURTHEST.part * Math.abs(at(terms, from))) / moved(0, FLUX_TERMS),
-    ];
+    const limits = [FURTHEST.px / moved(CENTRE_FROM, WIDTH_FROM), (FURTHEST.part * usual) / moved(0, FLUX_TERMS)];
     const times = Math.max(1, Math.min(go, ...limits));
     for (let k = from; k < from + WIDTH_FROM; k++) {
       terms[k] = at(before, k) + times * (at(terms, k) - at(before, k));
@@ -262,26 +263,26 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
   smoothWidths(fitter.fitted.terms, fitter.fitted.held);
   normaliseWidths(fitter.fitted.terms, fitter.fitted.held);
   for (let i = 0; i < 2; i++) await timed('fit', () => fitter.step(start, SMOOTH));
-  const measure = async (coarse: boolean) => {
+  const measure = async (how: { readonly coarse: boolean; readonly quick: boolean }) => {
     await timed('fit', () => fitter.draw(threads));
     const shape = await timed('profile', () =>
-      measureProfile({ ...flat, ivar, ...lines(), beyond }, { threads, kind, coarse }),
+      measureProfile({ ...flat, ivar, ...lines(), beyond }, { threads, kind, ...how }),
     );
     correct(fitter.fitted.terms, shape);
     await timed('fit', () => fitter.draw(threads));
     const scattered = await timed('background', () =>
-      fitBackground({ ...flat, ivar, ...lines(), profile: shape.profile, threads }),
+      fitBackground({ ...flat, ivar, ...lines(), profile: shape.profile, threads, quick: how.quick }),
     );
     const image = await timed('background', () => subtractBackground(flat.image, rows, cols, scattered, threads));
     return { ...shape, scattered, image };
   };
   for (const { coarse, go } of ROUNDS) {
     const before = Float64Array.from(fitter.fitted.terms);
-    const { profile, image } = await measure(coarse);
+    const { profile, image } = await measure({ coarse, quick: true });
     for (let i = 0; i < 2; i++) await timed('fit', () => fitter.step({ ...common, image, profile }, MIDDLE));
-    goFurther(fitter.fitted.terms, before, go);
+    goFurther(fitter.fitted, before, go);
   }
-  const { profile, error: profileError, scattered: background, image } = await measure(false);
+  const { profile, error: profileError, scattered: background, image } = await measure({ coarse: false, quick: false });
   for (const step of FINE) await timed('fit', () => fitter.step({ ...common, image, profile }, step));
 
   const { terms, covariance, figures, held } = fitter.fitted;
