@@ -11,6 +11,21 @@ export function sharedLarge(bytes: number): SharedArrayBuffer {
   return memory;
 }
 
+/**
+ * Memory of a whole image, zeroed, that the system may back with huge pages: a fault for each 4 kB costs as much as a kernel, and
+ * columns of an image in small pages wait for the address of each row. Unlike shared memory it counts for the garbage collector.
+ */
+export function largeBuffer(bytes: number): ArrayBuffer {
+  const memory = new ArrayBuffer(bytes);
+  addon().adviseHuge(new Uint8Array(memory));
+  return memory;
+}
+
+/** A Float32Array on such memory. */
+export function largeF32(length: number): Float32Array<ArrayBuffer> {
+  return new Float32Array(largeBuffer(length * 4));
+}
+
 /** A Float32Array on a SharedArrayBuffer, zeroed. */
 export function sharedF32(length: number): Float32Array<SharedArrayBuffer> {
   return new Float32Array(new SharedArrayBuffer(length * 4));

@@ -1,7 +1,7 @@
 /** A calibrated 2-D product as the stages of spectra take it: rates, weights and bits. */
 import { InputError } from '../core/errors.js';
 import { DQ } from '../core/generated/dq.js';
-import { runKernel } from '../engine/index.js';
+import { largeBuffer, largeF32, runKernel } from '../engine/index.js';
 import type { FitsFile } from '../fits/index.js';
 import { BAD_BITS } from './measure.js';
 
@@ -47,7 +47,7 @@ export async function weightsOf(
   threads = 1,
   photons = 0,
 ): Promise<Float32Array> {
-  const ivar = new Float32Array(rows * cols);
+  const ivar = largeF32(rows * cols);
   await runKernel(
     'weigh-pixels',
     {
@@ -69,7 +69,7 @@ export async function sharedWeights(
   cols: number,
   threads = 1,
 ): Promise<Float32Array> {
-  const shared = new Float32Array(rows * cols);
+  const shared = largeF32(rows * cols);
   const map = (data: Float32Array) => ({ data, rows, cols });
   await runKernel('share-variance', { ivar: map(ivar), shared: map(shared) }, {}, { strip: cols, threads });
   return shared;
@@ -96,9 +96,9 @@ export async function readRates(file: FitsFile, threads = 1): Promise<RatesImage
       throw wrong(name, `${rows} x ${cols} pixels, as SCI has`, [...received].reverse().join(' x ') || 'nothing');
     }
   }
-  const sci = await file.readImageAsync('SCI');
-  const err = await file.readImageAsync('ERR');
-  const bits = await file.readImageAsync('DQ');
+  const sci = await file.readImageAsync('SCI', { allocate: largeBuffer });
+  const err = await file.readImageAsync('ERR', { allocate: largeBuffer });
+  const bits = await file.readImageAsync('DQ', { allocate: largeBuffer });
   if (!(sci.data instanceof Float32Array)) throw wrong('SCI', 'float32 values', sci.type);
   if (!(err.data instanceof Float32Array)) throw wrong('ERR', 'float32 values', err.type);
   if (!(bits.data instanceof Uint32Array)) throw wrong('DQ', 'uint32 bits', bits.type);

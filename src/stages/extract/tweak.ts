@@ -225,7 +225,8 @@ class Measurer {
     const sums = await this.sums(moved, SKETCH, { every: GLANCE, doubt: NO_DOUBT, neighbours: false });
     const blocks = Math.ceil(this.blocks / GLANCE);
     return Float64Array.from({ length: this.traces.fibres }, (_, fibre) => {
-      let [light, columns] = [0, 0];
+      let light = 0;
+      let columns = 0;
       for (let block = 0; block < blocks; block++) {
         const cell = (fibre * blocks + block) * SUMS;
         light += at(sums, cell + 8);
@@ -292,6 +293,19 @@ const PRODUCTS = POWERS.map((a) =>
     return product;
   }),
 );
+/**
+ * Sums over cells, times powers of v: information and variance of the pull on the centre, MOMENTS each; both with the width, and the pull,
+ * DEGREES each; then of the width alone its information, variance and pull.
+ */
+const CC = 0;
+const VCC = CC + MOMENTS;
+const CW = VCC + MOMENTS;
+const VCW = CW + DEGREES;
+const PULL = VCW + DEGREES;
+const WW = PULL + DEGREES;
+const VWW = WW + 1;
+const PULL_W = WW + 2;
+const SUMMED = WW + 3;
 
 const dot = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
   let sum = 0;
@@ -300,13 +314,13 @@ const dot = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
 };
 
 /**
- * The smooth terms from sums over cells, with cells and fibres that disagree left out. Thousands of cells: plain loops over them, and for
- * each the powers of its row alone; what the polynomials make of those is done once a block of columns.
+ * The smooth terms from sums over cells, with cells and fibres that disagree left out. There are thousands of cells and this is called a few
+ * times, so what goes over them is short loops without garbage, which take little to compile; polynomials are made of their sums.
  */
 class Fitter {
   private readonly eligible: Uint8Array;
-  /** P_i(u) of each block. */
-  private readonly along: readonly (readonly number[])[];
+  /** u of each block. */
+  private readonly along: Float64Array;
   /** v of each cell, [fibre][block]. */
   private readonly across: Float64Array;
   /** What is left of the pull on each cell's centre after a step. */
@@ -321,7 +335,7 @@ class Fitter {
     const stride = cols / blocks;
     const middle = (block: number) => (block + 0.5) * stride - 0.5;
     this.eligible = Uint8Array.from(traces.states, (state) => +(state === 'ok' || state === 'low'));
-    this.along = Array.from({ length: blocks }, (_, block) => legendre((2 * middle(block)) / (cols - 1) - 1));
+    this.along = Float64Array.from({ length: blocks }, (_, block) => (2 * middle(block)) / (cols - 1) - 1);
     this.across = new Float64Array(fibres * blocks);
     this.left = new Float64Array(fibres * blocks);
     for (let fibre = 0, cell = 0; fibre < fibres; fibre++) {
@@ -333,9 +347,9 @@ class Fitter {
 
   /** One step: the values that solve the linear problem around `from`; undefined: there is not enough light. */
   step(sums: Float64Array, from: Float64Array): Fit | undefined {
-    const { fibres } = this.traces;
-    const counts = new Uint8Array(fibres * this.blocks);
-    for (let i = 0; i < counts.length; i++) counts[i] = at(this.eligible, Math.floor(i / this.blocks));
+    const { blocks } = this;
+    const counts = new Uint8Array(this.left.length);
+    for (const [fibre, own] of this.eligible.entries()) counts.fill(own, fibre * blocks, (fibre + 1) * blocks);
     let fit: Fit | undefined;
     let scatter = Number.NaN;
     for (let round = 0; round < 4; round++) {
@@ -364,7 +378,9 @@ class Fitter {
     const errors: number[] = [];
     for (let fibre = 0; fibre < this.traces.fibres; fibre++) {
       if (this.eligible[fibre] === 0) continue;
-      let [pull, information, variance] = [0, 0, 0];
+      let pull = 0;
+      let information = 0;
+      let variance = 0;
       for (let cell = fibre * blocks; cell < (fibre + 1) * blocks; cell++) {
         pull += left[cell] as number;
         information += sums[cell * SUMS + 2] as number;
@@ -383,22 +399,29 @@ class Fitter {
 
   /** What is left of the pull on each cell's centre when all unknowns have `moved`. */
   private take(sums: Float64Array, moved: Float64Array): void {
-    const { blocks, across, left } = this;
+    const { blocks } = this;
     const wider = at(moved, UNKNOWNS - 1);
+    // The shift in a block as powers of v.
+    const shift = new Float64Array(DEGREES);
     for (let block = 0; block < blocks; block++) {
-      // The shift in this block as powers of v.
-      const shift = [0, 0, 0, 0];
+      const along = legendre(at(this.along, block));
+      shift.fill(0);
       for (const [n, [i, j]] of TERMS.entries()) {
-        const value = at(moved, n) * at(this.along[block] as readonly number[], i);
+        const value = at(moved, n) * along[i];
         for (let k = 0; k <= j; k++) shift[k] = at(shift, k) + value * at(POWERS[j], k);
       }
-      const [c0, c1, c2, c3] = shift as [number, number, number, number];
-      for (let cell = block; cell < left.length; cell += blocks) {
-        const s = cell * SUMS;
-        const v = across[cell] as number;
-        const moves = c0 + v * (c1 + v * (c2 + v * c3));
-        left[cell] = (sums[s] as number) - (sums[s + 2] as number) * moves - (sums[s + 3] as number) * wider;
-      }
+      this.takeBlock(block, sums, shift, wider);
+    }
+  }
+
+  private takeBlock(block: number, sums: Float64Array, shift: Float64Array, wider: number): void {
+    const { blocks, across, left } = this;
+    for (let cell = block; cell < left.length; cell += blocks) {
+      const s = cell * SUMS;
+      const v = across[cell] as number;
+      let moves = 0;
+      for (let k = DEGREES - 1; k >= 0; k--) moves = moves * v + (shift[k] as number);
+      left[cell] = (sums[s] as number) - (sums[s + 2] as number) * moves - (sums[s + 3] as number) * wider;
     }
   }
 
@@ -440,57 +463,75 @@ class Fitter {
 
   /** Information and variance [unknown][unknown], pull of all unknowns, and how many fibres are in them. */
   private normal(sums: Float64Array, counts: Uint8Array): [Float64Array, Float64Array, Float64Array, number] {
-    const [H, V, R] = [new Float64Array(UNKNOWNS ** 2), new Float64Array(UNKNOWNS ** 2), new Float64Array(UNKNOWNS)];
-    const { across, blocks } = this;
-    const last = UNKNOWNS - 1;
     const seen = new Uint8Array(this.traces.fibres);
-    const add = (to: Float64Array, i: number, value: number): void => {
-      to[i] = at(to, i) + value;
+    // Over all blocks, times powers of u.
+    const totals = new Float64Array(MOMENTS * SUMMED);
+    const own = new Float64Array(SUMMED);
+    for (let block = 0; block < this.blocks; block++) {
+      own.fill(0);
+      this.sumBlock(block, sums, counts, own, seen);
+      let power = 1;
+      for (let a = 0; a < MOMENTS; a++) {
+        for (let q = 0; q < SUMMED; q++) {
+          totals[a * SUMMED + q] = (totals[a * SUMMED + q] as number) + power * (own[q] as number);
+        }
+        power *= at(this.along, block);
+      }
+    }
+    /** A sum times polynomials of u and v, by the coefficients of these. */
+    const over = (from: number, along: ArrayLike<number>, across: ArrayLike<number>): number => {
+      let sum = 0;
+      for (let a = 0; a < along.length; a++) {
+        if (along[a] === 0) continue;
+        for (let b = 0; b < across.length; b++) sum += at(along, a) * at(across, b) * at(totals, a * SUMMED + from + b);
+      }
+      return sum;
     };
-    for (let block = 0; block < blocks; block++) {
-      // Sums over the fibres, times the powers of v: information, variance; with the width; pull.
-      const [cc, vcc] = [new Float64Array(MOMENTS), new Float64Array(MOMENTS)];
-      const [cw, vcw, pull] = [new Float64Array(DEGREES), new Float64Array(DEGREES), new Float64Array(DEGREES)];
-      for (let cell = block, fibre = 0; cell < counts.length; cell += blocks, fibre++) {
-        const s = cell * SUMS;
-        if (counts[cell] === 0 || (sums[s + 5] as number) <= 0) continue;
-        seen[fibre] = 1;
-        const v = across[cell] as number;
-        let [a, b] = [sums[s + 2] as number, sums[s + 5] as number];
-        for (let k = 0; k < MOMENTS; k++, a *= v, b *= v) {
-          cc[k] = (cc[k] as number) + a;
-          vcc[k] = (vcc[k] as number) + b;
-        }
-        let [c, d, e] = [sums[s + 3] as number, sums[s + 6] as number, sums[s] as number];
-        for (let k = 0; k < DEGREES; k++, c *= v, d *= v, e *= v) {
-          cw[k] = (cw[k] as number) + c;
-          vcw[k] = (vcw[k] as number) + d;
-          pull[k] = (pull[k] as number) + e;
-        }
-        add(H, UNKNOWNS ** 2 - 1, sums[s + 4] as number);
-        add(V, UNKNOWNS ** 2 - 1, sums[s + 7] as number);
-        add(R, last, sums[s + 1] as number);
-      }
-      const along = this.along[block] as readonly number[];
-      for (const [n, [i, j]] of TERMS.entries()) {
-        const own = at(along, i);
-        add(R, n, own * dot(POWERS[j], pull));
-        for (const [m, [k, l]] of TERMS.slice(0, n + 1).entries()) {
-          const product = own * at(along, k);
-          const powers = (PRODUCTS[j] as readonly Float64Array[])[l] as Float64Array;
-          add(H, n * UNKNOWNS + m, product * dot(powers, cc));
-          add(V, n * UNKNOWNS + m, product * dot(powers, vcc));
-        }
-        add(H, last * UNKNOWNS + n, own * dot(POWERS[j], cw));
-        add(V, last * UNKNOWNS + n, own * dot(POWERS[j], vcw));
+    const [H, V, R] = [new Float64Array(UNKNOWNS ** 2), new Float64Array(UNKNOWNS ** 2), new Float64Array(UNKNOWNS)];
+    const both = (n: number, m: number, h: number, v: number): void => {
+      H[n * UNKNOWNS + m] = h;
+      H[m * UNKNOWNS + n] = h;
+      V[n * UNKNOWNS + m] = v;
+      V[m * UNKNOWNS + n] = v;
+    };
+    const last = UNKNOWNS - 1;
+    for (const [n, [i, j]] of TERMS.entries()) {
+      R[n] = over(PULL, POWERS[i], POWERS[j]);
+      both(n, last, over(CW, POWERS[i], POWERS[j]), over(VCW, POWERS[i], POWERS[j]));
+      for (let m = 0; m <= n; m++) {
+        const [k, l] = TERMS[m] as (typeof TERMS)[number];
+        const along = PRODUCTS[i]?.[k] as Float64Array;
+        const across = PRODUCTS[j]?.[l] as Float64Array;
+        both(n, m, over(CC, along, across), over(VCC, along, across));
       }
     }
-    for (const matrix of [H, V]) {
-      for (let n = 0; n < UNKNOWNS; n++) {
-        for (let m = 0; m < n; m++) matrix[m * UNKNOWNS + n] = at(matrix, n * UNKNOWNS + m);
-      }
-    }
+    R[last] = at(totals, PULL_W);
+    both(last, last, at(totals, WW), at(totals, VWW));
     return [H, V, R, seen.reduce((sum, one) => sum + one, 0)];
+  }
+
+  /** Adds the cells of a block that count, times the powers of v, to `own`, and marks the fibres. */
+  private sumBlock(block: number, sums: Float64Array, counts: Uint8Array, own: Float64Array, seen: Uint8Array): void {
+    const { blocks, across } = this;
+    let fibre = 0;
+    for (let cell = block; cell < counts.length; cell += blocks, fibre++) {
+      const s = cell * SUMS;
+      if (counts[cell] === 0 || (sums[s + 5] as number) <= 0) continue;
+      seen[fibre] = 1;
+      const v = across[cell] as number;
+      let power = 1;
+      for (let k = 0; k < MOMENTS; k++, power *= v) {
+        own[CC + k] = (own[CC + k] as number) + (sums[s + 2] as number) * power;
+        own[VCC + k] = (own[VCC + k] as number) + (sums[s + 5] as number) * power;
+        if (k >= DEGREES) continue;
+        own[CW + k] = (own[CW + k] as number) + (sums[s + 3] as number) * power;
+        own[VCW + k] = (own[VCW + k] as number) + (sums[s + 6] as number) * power;
+        own[PULL + k] = (own[PULL + k] as number) + (sums[s] as number) * power;
+      }
+      own[WW] = (own[WW] as number) + (sums[s + 4] as number);
+      own[VWW] = (own[VWW] as number) + (sums[s + 7] as number);
+      own[PULL_W] = (own[PULL_W] as number) + (sums[s + 1] as number);
+    }
   }
 
   /** Leaves out groups of `size` cells whose pull on the centre disagrees with the fit, and says how the others scatter. */
@@ -503,7 +544,8 @@ class Fitter {
     const deviations = new Float64Array(counts.length / size).fill(Number.NaN);
     let groups = 0;
     for (let group = 0; group < deviations.length; group++) {
-      let [pull, variance] = [0, 0];
+      let pull = 0;
+      let variance = 0;
       for (let cell = group * size; cell < (group + 1) * size; cell++) {
         if (counts[cell] === 0) continue;
         pull += left[cell] as number;
@@ -532,12 +574,13 @@ const PLACES = 9;
 function largestError(covariance: Float64Array): number {
   const places = Array.from({ length: PLACES }, (_, k) => legendre((2 * k) / (PLACES - 1) - 1));
   let largest = 0;
+  const part = new Float64Array(UNKNOWNS);
   for (const along of places) {
     for (const across of places) {
-      const part = TERMS.map(([i, j]) => along[i] * across[j]);
+      for (const [n, [i, j]] of TERMS.entries()) part[n] = along[i] * across[j];
       let variance = 0;
-      for (const [n, a] of part.entries()) {
-        for (const [m, b] of part.entries()) variance += a * b * at(covariance, n * UNKNOWNS + m);
+      for (let n = 0; n < TERMS.length; n++) {
+        variance += at(part, n) * dot(part, covariance.subarray(n * UNKNOWNS, (n + 1) * UNKNOWNS));
       }
       largest = Math.max(largest, variance);
     }
