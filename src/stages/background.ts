@@ -4,7 +4,7 @@
  */
 import { InputError } from '../core/errors.js';
 import { PROFILE_NODES, PROFILE_SAMPLES, type Profile } from '../core/spectra.js';
-import { runKernel } from '../engine/index.js';
+import { runChain, runKernel } from '../engine/index.js';
 import { filledUp, KERNEL_FIBRES } from './fibres.js';
 import { cholesky, polynomials, solveCholesky } from './smooth_fit.js';
 
@@ -33,7 +33,7 @@ export interface Background {
   readonly order: number;
   /** Coarse grid of the model for products: [gridRows][gridCols] at the centres of cells [DN/read]. */
   readonly grid: Float32Array;
-  /** Its error, at the same places. */
+  /** Its error, at the same places; NaN where it was to be quick. */
   readonly gridError: Float32Array;
   readonly gridRows: number;
   readonly gridCols: number;
@@ -145,10 +145,13 @@ export async function fitBackground(input: BackgroundInput): Promise<Background>
   const orderX = Math.min(ORDER, Math.floor((gridCols - 1) / 2));
   const terms = termsOf(orderY, orderX);
   return {
-    ...solve(cells, terms, { gridRows, gridCols }, (row, col) => ({
-      u: place(col, CELL_COLS, cols),
-      v: place(row, CELL_ROWS, rows),
-    })),
+    ...solve(
+      cells,
+      terms,
+      { gridRows, gridCols },
+      (row, col) => ({ u: place(col, CELL_COLS, cols), v: place(row, CELL_ROWS, rows) }),
+      input.quick === true,
+    ),
     order: Math.max(orderY, orderX),
     gridRows,
     gridCols,
@@ -168,37 +171,41 @@ function solve(
   terms: readonly { a: number; i: number }[],
   { gridRows, gridCols }: { gridRows: number; gridCols: number },
   placeOf: (row: number, col: number) => { u: number; v: number },
+  quick: boolean,
 ): Pick<Background, 'coefficients' | 'grid' | 'gridError' | 'chi2'> {
   const n = terms.length;
   const [matrix, solution] = [new Float64Array(n * n), new Float64Array(n)];
-  for (const { u, v, value, weight } of cells) {
-    const p = valuesOf(terms, u, v);
+  const values = cells.map(({ u, v }) => valuesOf(terms, u, v));
+  for (const [c, { value, weight }] of cells.entries()) {
+    const p = values[c] as Float64Array;
     for (let i = 0; i < n; i++) {
-      for (let j = 0; j < n; j++)
-        matrix[i * n + j] = (matrix[i * n + j] as number) + weight * (p[i] as number) * (p[j] as number);
-      solution[i] = (solution[i] as number) + weight * (p[i] as number) * value;
+      const factor = weight * (p[i] as number);
+      // The lower triangle is what is looked at.
+      for (let j = 0; j <= i; j++) matrix[i * n + j] = (matrix[i * n + j] as number) + factor * (p[j] as number);
+      solution[i] = (solution[i] as number) + factor * value;
     }
   }
   const factor = cholesky(matrix, n);
   solveCholesky(factor, n, solution);
-  const model = (p: Float64Array): number => p.reduce((sum, value, i) => sum + value * (solution[i] as number), 0);
+  const dot = (p: Float64Array, q: Float64Array): number => {
+    let sum = 0;
+    for (let i = 0; i < n; i++) sum += (p[i] as number) * (q[i] as number);
+    return sum;
+  };
   const chi2 = cells.reduce(
-    (sum, { u, v, value, weight }) => sum + weight * (value - model(valuesOf(terms, u, v))) ** 2,
+    (sum, { value, weight }, c) => sum + weight * (value - dot(values[c] as Float64Array, solution)) ** 2,
     0,
   );
   const [grid, gridError] = [new Float32Array(gridRows * gridCols), new Float32Array(gridRows * gridCols)];
   for (let at = 0; at < grid.length; at++) {
     const { u, v } = placeOf(Math.floor(at / gridCols), at % gridCols);
     const p = valuesOf(terms, u, v);
-    grid[at] = model(p);
+    grid[at] = dot(p, solution);
+    gridError[at] = Number.NaN;
+    if (quick) continue;
     const spread = Float64Array.from(p);
     solveCholesky(factor, n, spread);
-    gridError[at] = Math.sqrt(
-      Math.max(
-        p.reduce((sum, value, i) => sum + value * (spread[i] as number), 0),
-        0,
-      ),
-    );
+    gridError[at] = Math.sqrt(Math.max(dot(p, spread), 0));
   }
   const coefficients = new Float64Array(SIDE * SIDE);
   for (const [k, { a, i }] of terms.entries()) {
@@ -207,6 +214,15 @@ function solve(
   }
   return { coefficients, grid, gridError, chi2: cells.length > n ? chi2 / (cells.length - n) : Number.NaN };
 }
+
+/** Cells reach from half a pixel before the first to half a pixel behind the last. */
+const placesOf = (rows: number, cols: number, { order }: Background) => ({
+  order,
+  firstX: -0.5,
+  lastX: cols - 0.5,
+  firstY: -0.5,
+  lastY: rows - 0.5,
+});
 
 /** The scattered light at every pixel, [row][x] [DN/read]. */
 export async function evaluateBackground(
@@ -219,8 +235,7 @@ export async function evaluateBackground(
   await runKernel(
     'evaluate-illumination',
     { coefficients: { data: background.coefficients, rows: SIDE, cols: SIDE }, model: { data: model, rows, cols } },
-    // Cells reach from half a pixel before the first to half a pixel behind the last.
-    { order: background.order, firstX: -0.5, lastX: cols - 0.5, firstY: -0.5, lastY: rows - 0.5 },
+    placesOf(rows, cols, background),
     { threads },
   );
   return model;
@@ -240,13 +255,31 @@ export async function subtractImages(
   return out;
 }
 
-/** `image - background`, in new memory; [row][x] [DN/read]. */
+/** `image - background`, in `out`; [row][x] [DN/read]. The background is made in the cache, a piece of a row at a time. */
 export async function subtractBackground(
   image: Float32Array,
   rows: number,
   cols: number,
   background: Background,
   threads = 1,
+  out: Float32Array = new Float32Array(rows * cols),
 ): Promise<Float32Array> {
-  return subtractImages(image, await evaluateBackground(rows, cols, background, threads), rows, cols, threads);
+  await runChain({
+    arrays: {
+      coefficients: { data: background.coefficients, rows: SIDE, cols: SIDE },
+      image: { data: image, rows, cols },
+      model: { block: 'f32', planes: 1 },
+      out: { data: out, rows, cols },
+    },
+    steps: [
+      {
+        kernel: 'evaluate-illumination',
+        ports: { coefficients: 'coefficients', model: 'model' },
+        params: placesOf(rows, cols, background),
+      },
+      { kernel: 'subtract-images', ports: { image: 'image', model: 'model', difference: 'out' } },
+    ],
+    options: { threads, rows, cols },
+  });
+  return out;
 }

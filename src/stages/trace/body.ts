@@ -263,6 +263,7 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
   smoothWidths(fitter.fitted.terms, fitter.fitted.held);
   normaliseWidths(fitter.fitted.terms, fitter.fitted.held);
   for (let i = 0; i < 2; i++) await timed('fit', () => fitter.step(start, SMOOTH));
+  const light = new Float32Array(rows * cols);
   const measure = async (how: { readonly coarse: boolean; readonly quick: boolean }) => {
     await timed('fit', () => fitter.draw(threads));
     const shape = await timed('profile', () =>
@@ -273,7 +274,9 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
     const scattered = await timed('background', () =>
       fitBackground({ ...flat, ivar, ...lines(), profile: shape.profile, threads, quick: how.quick }),
     );
-    const image = await timed('background', () => subtractBackground(flat.image, rows, cols, scattered, threads));
+    const image = await timed('background', () =>
+      subtractBackground(flat.image, rows, cols, scattered, threads, light),
+    );
     return { ...shape, scattered, image };
   };
   for (const { coarse, go } of ROUNDS) {

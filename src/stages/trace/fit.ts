@@ -172,6 +172,7 @@ export class TraceFitter {
   /** Seconds of the kernels' steps. */
   readonly seconds = { fit: 0, smooth: 0, draw: 0 };
   #profile: Float32Array;
+  #drawnTerms = new Float64Array(0);
   fitted: Fitted;
 
   constructor(
@@ -194,12 +195,15 @@ export class TraceFitter {
     return result;
   }
 
-  /** Evaluates the series in every column. */
+  /** Evaluates the series in every column, where they are others than those drawn. */
   async draw(threads = 1): Promise<void> {
     const { cols, fibres, drawn } = this;
+    const { terms } = this.fitted;
+    if (terms.length === this.#drawnTerms.length && terms.every((value, i) => value === this.#drawnTerms[i])) return;
+    this.#drawnTerms = terms.slice();
     const part = (data: Float32Array) => data.subarray(0, fibres * cols);
     const to = { flux: part(drawn.flux), centre: part(drawn.centre), width: part(drawn.width) };
-    await this.#timed('draw', drawTraces(this.fitted.terms, cols, to, threads));
+    await this.#timed('draw', drawTraces(terms, cols, to, threads));
   }
 
   /** The profile of 300 fibres, those beyond the instrument's without light. */

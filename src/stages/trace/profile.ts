@@ -112,7 +112,7 @@ export interface MeasuredProfile {
   readonly scale: Float32Array;
   /** [fibre][node] scattered light beside the fibre that was fitted with the profile [DN/read]. */
   readonly background: Float32Array;
-  /** [fibre][node] error of the profile: of the light below its centre, as a part of all, by the weights of the pixels. */
+  /** [fibre][node] error of the profile, 0 where it was to be quick: of the light below its centre, as a part of all, by the weights of the pixels. */
   readonly error: Float32Array;
   /** Chi2 of the fit for each degree of freedom: of pixels of which each is the mean of several columns. */
   readonly chi2: number;
@@ -276,18 +276,20 @@ class Fit {
     const { size, unknowns, rowsOfBlocks, fibreTerms } = this;
     const planes = rowsOfBlocks * windows;
     const [across, along] = [new Float64Array(planes * TERMS), new Float64Array(planes * ORDERS)];
+    // The profile's straight lines from node to node, in the middle of each window.
+    const middles = Array.from({ length: windows }, (_, window) => {
+      const place = ((PROFILE_NODES - 1) * (window + 0.5)) / windows;
+      const node = Math.floor(place);
+      const rest = place - node;
+      return this.columnTerms.map((q) => (1 - rest) * (q[node] as number) + rest * (q[node + 1] as number));
+    });
     for (let b = 0; b < rowsOfBlocks; b++) {
       const own = this.lit.filter((f) => Math.floor(f / BLOCK_FIBRES) === b);
       const values = fibreTerms.map((term) => own.reduce((sum, f) => sum + (term[f] as number) / own.length, 0));
       for (let window = 0; window < windows; window++) {
         const plane = b * windows + window;
         across.set(values, plane * TERMS);
-        // The profile's straight lines from node to node, in the middle of the window.
-        const place = ((PROFILE_NODES - 1) * (window + 0.5)) / windows;
-        const node = Math.floor(place);
-        const rest = place - node;
-        const middle = this.columnTerms.map((q) => (1 - rest) * (q[node] as number) + rest * (q[node + 1] as number));
-        if (own.length > 0) along.set(middle, plane * ORDERS);
+        if (own.length > 0) along.set(middles[window] as number[], plane * ORDERS);
       }
     }
     const penalty = this.penaltyOf(moments, along);
@@ -318,19 +320,19 @@ class Fit {
     );
     [this.chi2, this.pixels] = figures as unknown as [number, number];
     for (let i = 0; i < size; i++) sum[i * size + i] = (sum[i * size + i] as number) + (penalty[i] as number);
-    this.setErrors(sum.subarray(0, size * size));
+    if (!this.quick) this.setErrors(sum.subarray(0, size * size));
   }
 
   /** A share of the weight of the best-known unknown of a profile, for all of a profile. */
   private penaltyOf(moments: Float64Array, along: Float64Array): Float64Array {
-    const weights = this.unknowns.map(({ k, along: order }) => {
-      let weight = 0;
-      for (let plane = 0; k !== COMPONENTS && plane < along.length / ORDERS; plane++) {
-        weight +=
-          (along[plane * ORDERS + order] as number) ** 2 * (moments[plane * MOMENTS + k * (SIDE + 1)] as number);
+    const weights = new Float64Array(this.size);
+    for (let plane = 0; plane < along.length / ORDERS; plane++) {
+      for (const [i, { k, along: order }] of this.unknowns.entries()) {
+        if (k === COMPONENTS) continue;
+        const weight = moments[plane * MOMENTS + k * (SIDE + 1)] as number;
+        weights[i] = (weights[i] as number) + (along[plane * ORDERS + order] as number) ** 2 * weight;
       }
-      return weight;
-    });
+    }
     const most = Math.max(...weights);
     return Float64Array.from(this.unknowns, ({ k }) => (k === COMPONENTS ? 0 : PENALTY * most));
   }
