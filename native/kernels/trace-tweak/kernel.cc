@@ -39,12 +39,25 @@ void Blend(const View<const float>& profile, int64_t fibre, double at, float* ta
   const int64_t node = std::clamp<int64_t>(static_cast<int64_t>(at), 0, kNodes - 2);
   const auto part = static_cast<float>(std::clamp(at - static_cast<double>(node), 0.0, 1.0));
   const float *a = profile.at(fibre, node), *b = profile.at(fibre, node + 1);
-  for (int i = 0; i < kSamples; i++) table[i] = a[i] + (b[i] - a[i]) * part;
+  const D d;
+  const auto lanes = static_cast<int>(hn::Lanes(d));
+  const V to = hn::Set(d, part);
+  for (int i = 0;; i = std::min(i + lanes, kSamples - lanes)) {  // the last register overlaps the one before
+    const V low = hn::LoadU(d, a + i);
+    hn::StoreU(hn::MulAdd(hn::Sub(hn::LoadU(d, b + i), low), to, low), d, table + i);
+    if (i == kSamples - lanes) return;
+  }
 }
 // Light a pixel at each sample, by central differences; none at the ends.
 void Slopes(const float* table, float* slope) {
+  const D d;
+  const auto lanes = static_cast<int>(hn::Lanes(d));
+  const V half = hn::Set(d, 0.5f * kPerPixel);
+  for (int i = 1;; i = std::min(i + lanes, kSamples - 1 - lanes)) {
+    hn::StoreU(hn::Mul(hn::Sub(hn::LoadU(d, table + i + 1), hn::LoadU(d, table + i - 1)), half), d, slope + i);
+    if (i == kSamples - 1 - lanes) break;
+  }
   slope[0] = slope[kSamples - 1] = 0.0f;
-  for (int i = 1; i < kSamples - 1; i++) slope[i] = (table[i + 1] - table[i - 1]) * (0.5f * kPerPixel);
 }
 
 // A few columns, as many as a register holds; of those beyond the block nothing counts.
@@ -113,22 +126,38 @@ class Block {
   }
   M Below(V v, float limit) const { return hn::Lt(hn::Abs(v), hn::Set(d_, limit)); }  // false for NaN
 
-  // Where z widths from the centre lies in a table: the sample below, and the way to the next. Neighbouring columns see nearly
-  // the same place, so that one register from `base` on mostly holds the samples of all of them; gathering takes longer.
+  // The edges of a window's pixels in a table. Neighbouring columns see nearly the same places, so that one register of the table
+  // mostly holds the samples of all of them; gathering takes longer. Where it begins is told by the lowest place of the first edge
+  // and the shortest way from edge to edge, with room for rounding, so that it need not be looked for at each edge.
+  struct Edges {
+    V from, per;  // of the first pixel's middle [px from the centre], 1 / width
+    float low, step;
+    bool near;
+  };
+  Edges EdgesOf(V from, V per) const {
+    const V step = hn::Mul(per, hn::Set(d_, kPerPixel));
+    const V first = hn::MulAdd(hn::Sub(from, hn::Set(d_, 0.5f)), step, hn::Set(d_, kReach * kPerPixel));
+    const float low = hn::GetLane(hn::MinOfLanes(d_, first)), high = hn::GetLane(hn::MaxOfLanes(d_, first));
+    const float shortest = hn::GetLane(hn::MinOfLanes(d_, step)), longest = hn::GetLane(hn::MaxOfLanes(d_, step));
+    const float spread = high - low + static_cast<float>(kPixels) * (longest - shortest);
+    return {from, per, low - 0.01f, shortest, spread + 2.02f <= static_cast<float>(hn::Lanes(d_))};
+  }
+  // Where an edge lies in a table: the sample below, and the way to the next.
   struct Place {
+    V z;  // widths from the centre
     VI index;
     V part;
     int32_t base;
     bool near;
   };
-  Place Find(V z) const {
+  Place Find(const Edges& edges, int edge) const {
+    const V z = hn::Mul(hn::Add(edges.from, hn::Set(d_, static_cast<float>(edge) - 0.5f)), edges.per);
     const V at = hn::Mul(hn::Add(z, hn::Set(d_, kReach)), hn::Set(d_, kPerPixel));
     const V inside = hn::Min(hn::Max(at, hn::Zero(d_)), hn::Set(d_, static_cast<float>(kSamples - 1)));
     const VI index = hn::Min(hn::ConvertTo(di_, inside), hn::Set(di_, kSamples - 2));
     const V part = hn::Sub(inside, hn::ConvertTo(d_, index));
-    const int32_t base = hn::GetLane(hn::MinOfLanes(di_, index));
-    const VI beyond = hn::Set(di_, base + static_cast<int32_t>(hn::Lanes(d_)));
-    return {index, part, base, hn::AllTrue(di_, hn::Lt(index, beyond))};
+    const float base = edges.low + static_cast<float>(edge) * edges.step;
+    return {z, index, part, static_cast<int32_t>(std::clamp(base, 0.0f, static_cast<float>(kSamples - 2))), edges.near};
   }
   V Look(const float* table, const Place& place) const {
     V a, b;
@@ -152,9 +181,10 @@ class Block {
     const V light = hn::IfThenElseZero(known, flux);
     const V per = hn::Div(hn::Set(d_, 1.0f), hn::IfThenElse(known, width, hn::Set(d_, 1.0f)));
     const V from = hn::IfThenElseZero(known, hn::Sub(first, centre));
+    const Edges edges = EdgesOf(from, per);
     V before = hn::Zero(d_);
     for (int t = 0; t <= kPixels; t++) {
-      const Place place = Find(hn::Mul(hn::Add(from, hn::Set(d_, static_cast<float>(t) - 0.5f)), per));
+      const Place place = Find(edges, t);
       const V cumulative = Look(Table(fibre), place);
       if (t > 0) rest[t - 1] = hn::NegMulAdd(light, hn::Sub(cumulative, before), rest[t - 1]);
       before = cumulative;
@@ -239,12 +269,11 @@ class Block {
 
     // The profile and its derivatives with respect to the centre and the logarithm of the width.
     V shape[kPixels], move[kPixels], widen[kPixels];
-    const V from = hn::Sub(first, centre);
+    const Edges edges = EdgesOf(hn::Sub(first, centre), per);
     V cumulative = zero, slope = zero, spread = zero;
     for (int t = 0; t <= kPixels; t++) {
-      const V z = hn::Mul(hn::Add(from, hn::Set(d_, static_cast<float>(t) - 0.5f)), per);
-      const Place place = Find(z);
-      const V sum = Look(Table(fibre), place), steep = Look(Slope(), place), wide = hn::Mul(z, steep);
+      const Place place = Find(edges, t);
+      const V sum = Look(Table(fibre), place), steep = Look(Slope(), place), wide = hn::Mul(place.z, steep);
       if (t > 0) {
         shape[t - 1] = hn::Sub(sum, cumulative);
         move[t - 1] = hn::Mul(hn::Sub(slope, steep), per);

@@ -67,9 +67,9 @@ export async function moveTraces(
 }
 
 /** Most columns of a block: a few thousand blocks and fibres are what the fit sees. */
-const BLOCK = 128;
+const BLOCK = 256;
 /** Columns of a block that are looked at: where they tell the shift and, everywhere on the chip, the traces to so many px, no more are needed. */
-const SKETCH = 16;
+const SKETCH = 32;
 const ENOUGH = 0.002;
 const ENOUGH_ANYWHERE = 0.005;
 /** Every so many blocks, for a first look. */
@@ -320,7 +320,7 @@ const dot = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
 class Fitter {
   private readonly eligible: Uint8Array;
   /** u of each block. */
-  private readonly along: Float64Array;
+  private along = new Float64Array();
   /** v of each cell, [fibre][block]. */
   private readonly across: Float64Array;
   /** What is left of the pull on each cell's centre after a step. */
@@ -335,7 +335,6 @@ class Fitter {
     const stride = cols / blocks;
     const middle = (block: number) => (block + 0.5) * stride - 0.5;
     this.eligible = Uint8Array.from(traces.states, (state) => +(state === 'ok' || state === 'low'));
-    this.along = Float64Array.from({ length: blocks }, (_, block) => (2 * middle(block)) / (cols - 1) - 1);
     this.across = new Float64Array(fibres * blocks);
     this.left = new Float64Array(fibres * blocks);
     for (let fibre = 0, cell = 0; fibre < fibres; fibre++) {
@@ -345,9 +344,15 @@ class Fitter {
     }
   }
 
-  /** One step: the values that solve the linear problem around `from`; undefined: there is not enough light. */
-  step(sums: Float64Array, from: Float64Array): Fit | undefined {
+  /**
+   * One step: the values that solve the linear problem around `from`; undefined: there is not enough light.
+   * @param part columns of each block, from its first, that the sums are over
+   */
+  step(sums: Float64Array, from: Float64Array, part: number): Fit | undefined {
     const { blocks } = this;
+    const { cols } = this.traces;
+    const middle = (block: number) => (block * cols) / blocks + 0.5 * (Math.min(part, cols / blocks) - 1);
+    this.along = Float64Array.from({ length: blocks }, (_, block) => (2 * middle(block)) / (cols - 1) - 1);
     const counts = new Uint8Array(this.left.length);
     for (const [fibre, own] of this.eligible.entries()) counts.fill(own, fibre * blocks, (fibre + 1) * blocks);
     let fit: Fit | undefined;
@@ -659,7 +664,7 @@ export async function tweakTraces(
   let disagreement = Number.NaN;
   for (let round = 0; round < ROUNDS; round++) {
     const sums = await measurer.sums(values, part);
-    fit = fitter.step(sums, values);
+    fit = fitter.step(sums, values, part);
     if (fit === undefined) return unchanged('faint', 'no fibre has light');
     const before = values;
     // Beyond a pixel the model is no longer linear.
