@@ -162,7 +162,32 @@ export async function fitBackground(input: BackgroundInput): Promise<Background>
 /** Products of Legendre polynomials at a place. */
 function valuesOf(terms: readonly { a: number; i: number }[], u: number, v: number): Float64Array {
   const [x, y] = [polynomials(u, ORDER), polynomials(v, ORDER)];
-  return Float64Array.from(terms, ({ a, i }) => (y[a] as number) * (x[i] as number));
+  const values = new Float64Array(terms.length);
+  for (let k = 0; k < values.length; k++) {
+    const { a, i } = terms[k] as { a: number; i: number };
+    values[k] = (y[a] as number) * (x[i] as number);
+  }
+  return values;
+}
+
+/** Adds w p p' to the lower triangle of a matrix, which is what is looked at. */
+function addSquare(matrix: Float64Array, p: Float64Array, weight: number): void {
+  const n = p.length;
+  for (let i = 0; i < n; i++) {
+    const factor = weight * (p[i] as number);
+    for (let j = 0; j <= i; j++) matrix[i * n + j] = (matrix[i * n + j] as number) + factor * (p[j] as number);
+  }
+}
+
+/** y += f p */
+function addTimes(y: Float64Array, f: number, p: Float64Array): void {
+  for (let i = 0; i < p.length; i++) y[i] = (y[i] as number) + f * (p[i] as number);
+}
+
+function dot(p: Float64Array, q: Float64Array): number {
+  let sum = 0;
+  for (let i = 0; i < p.length; i++) sum += (p[i] as number) * (q[i] as number);
+  return sum;
 }
 
 /** Least squares over the cells; what the cells say nothing about is 0. */
@@ -178,20 +203,11 @@ function solve(
   const values = cells.map(({ u, v }) => valuesOf(terms, u, v));
   for (const [c, { value, weight }] of cells.entries()) {
     const p = values[c] as Float64Array;
-    for (let i = 0; i < n; i++) {
-      const factor = weight * (p[i] as number);
-      // The lower triangle is what is looked at.
-      for (let j = 0; j <= i; j++) matrix[i * n + j] = (matrix[i * n + j] as number) + factor * (p[j] as number);
-      solution[i] = (solution[i] as number) + factor * value;
-    }
+    addSquare(matrix, p, weight);
+    addTimes(solution, weight * value, p);
   }
   const factor = cholesky(matrix, n);
   solveCholesky(factor, n, solution);
-  const dot = (p: Float64Array, q: Float64Array): number => {
-    let sum = 0;
-    for (let i = 0; i < n; i++) sum += (p[i] as number) * (q[i] as number);
-    return sum;
-  };
   const chi2 = cells.reduce(
     (sum, { value, weight }, c) => sum + weight * (value - dot(values[c] as Float64Array, solution)) ** 2,
     0,

@@ -282,7 +282,7 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
   for (const { coarse, go } of ROUNDS) {
     const before = Float64Array.from(fitter.fitted.terms);
     const { profile, image } = await measure({ coarse, quick: true });
-    for (let i = 0; i < 2; i++) await timed('fit', () => fitter.step({ ...common, image, profile }, MIDDLE));
+    await timed('fit', () => fitter.step({ ...common, image, profile }, MIDDLE));
     goFurther(fitter.fitted, before, go);
   }
   const { profile, error: profileError, scattered: background, image } = await measure({ coarse: false, quick: false });

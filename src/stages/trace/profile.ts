@@ -432,10 +432,16 @@ function move(table: Float64Array, by: number, out: Float64Array): void {
   const last = table.length - 1;
   const whole = Math.floor(by);
   const [a, b, c, d] = cubic(by - whole);
+  // Beyond its ends the table stays as it ends.
   const at = (i: number) => table[Math.min(Math.max(i, 0), last)] as number;
   for (let s = 0; s <= last; s++) {
     const i = s + whole;
-    out[s] = a * at(i - 1) + b * at(i) + c * at(i + 1) + d * at(i + 2);
+    if (i > 0 && i + 2 <= last) {
+      const [before, here] = [table[i - 1] as number, table[i] as number];
+      out[s] = a * before + b * here + c * (table[i + 1] as number) + d * (table[i + 2] as number);
+    } else {
+      out[s] = a * at(i - 1) + b * at(i) + c * at(i + 1) + d * at(i + 2);
+    }
   }
 }
 
