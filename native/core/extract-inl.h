@@ -334,6 +334,7 @@ class Solver {
       return here;
     };
     model_ = take(v.rows());
+    revised_ = take(v.rows());
     for (Panel& panel : panels_) {
       for (auto* list : {&panel.value, &panel.weight}) *list = take(v.rows());
       panel.bits = reinterpret_cast<uint32_t*>(take(v.rows()));
@@ -533,10 +534,13 @@ class Solver {
     const VF zero = hn::Zero(d), photons = hn::Set(d, s_.photonVariance), tolerance = hn::Set(d, s_.profileError);
     const VF limit = hn::Set(d, s_.reject > 0 ? s_.reject * s_.reject : 0.0f), one = hn::Set(d, 1.0f);
     before_[0] = 0;
+    given_ = now_.weight;
+    // The weights as given are asked for again; reading the image once more would take as long as a solution.
+    if (s_.photonVariance > 0) now_.weight = revised_;
     for (int64_t y = 0; y < v_.rows(); y++) {
       bool changed = s_.photonVariance > 0;
       const VF value = Get(now_.value, y), model = Get(model_, y);
-      VF w = Get(now_.weight, y);
+      VF w = Get(given_, y);
       if (s_.photonVariance > 0) w = Revised(w, value, model, photons);
       if (s_.reject > 0) {
         const VF residual = hn::Sub(value, model), part = hn::Mul(tolerance, model);
@@ -571,8 +575,7 @@ class Solver {
     const DF d;
     for (int64_t y = 0; y < v_.rows(); y++) {
       const VF w = Get(now_.weight, y);
-      const VF given = PixelsOf(v_, y, at_, s_.bad).weight;
-      const VF again = Revised(given, Get(now_.value, y), Get(model_, y), hn::Set(d, s_.photonVariance));
+      const VF again = Revised(Get(given_, y), Get(now_.value, y), Get(model_, y), hn::Set(d, s_.photonVariance));
       Put(hn::IfThenElseZero(hn::Gt(w, hn::Zero(d)), again), now_.weight, y);
     }
   }
@@ -710,8 +713,9 @@ class Solver {
   Tables tables_;
   Columns at_;
   Panel panels_[kPanels], now_;
-  float* model_;     // of each row
-  int32_t* before_;  // rows before a row that weights changed in, in the end those that are flagged
+  float* model_;             // of each row
+  float *revised_, *given_;  // weights of each row: place for those by the model; those that it was made with
+  int32_t* before_;          // rows before a row that weights changed in, in the end those that are flagged
   // Of each fibre; inverse: 1 / pivot, 0: dropped out. cross and factor: with the fibre m + 1 below.
   float *row_, *own_, *right_, *light_, *squares_, *flux_, *inverse_, *cross_[kBand + 1], *factor_[kBand + 1];
   uint32_t* traceDq_;
