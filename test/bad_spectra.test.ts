@@ -3,11 +3,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { InputError } from '../src/core/errors.js';
+import { AlgorithmError, InputError } from '../src/core/errors.js';
 import { PROFILE_NODES, PROFILE_SAMPLES, type Traces } from '../src/core/spectra.js';
 import { type CardInput, encodeFits, type HduInput, openFits } from '../src/fits/index.js';
 import { readRates } from '../src/stages/rates_image.js';
-import { encodeTraces, readTraces, type TraceProduct } from '../src/stages/trace_product.js';
+import { checkTraces, encodeTraces, readTraces, type TraceProduct } from '../src/stages/trace_product.js';
 
 const FIBRES = 4;
 const COLS = 64;
@@ -171,6 +171,14 @@ describe('traces', () => {
       readTraces,
     );
     expect(error.message).toMatch(said);
+    if (damage.cards !== undefined || damage.hdus !== undefined) return;
+    // What reading refuses is not written.
+    const product = whole();
+    change(product);
+    const made = await checkTraces(product, 'flat.fits').catch((cause: unknown) => cause);
+    expect(made).toBeInstanceOf(AlgorithmError);
+    expect((made as AlgorithmError).message).toMatch(said);
+    expect((made as AlgorithmError).context.file).toBe('flat.fits');
   });
 });
 

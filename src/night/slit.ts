@@ -23,7 +23,7 @@ import {
   traceObject,
   traceSlits,
 } from '../stages/trace/slit.js';
-import { encodeTraces, readTraces, TRACE_SCHEMA } from '../stages/trace_product.js';
+import { checkTraces, encodeTraces, readTraces, TRACE_SCHEMA, type TraceProduct } from '../stages/trace_product.js';
 import { type HandOutcome, type HandRequest, runStage } from './by_hand.js';
 import { describedImage, withImage } from './instruments.js';
 
@@ -110,7 +110,7 @@ async function traceBody(context: StageContext): Promise<StageResult> {
     median([...traces.flux.subarray(i * traces.cols, (i + 1) * traces.cols)]),
   );
   const { tele, mjd, chip, exposure } = facts.identity;
-  const product = encodeTraces({
+  const product: TraceProduct = {
     traces,
     findings: {
       number: Int32Array.from(traces.states, (_, i) => spectrograph.fibreNumber(i)),
@@ -133,10 +133,11 @@ async function traceBody(context: StageContext): Promise<StageResult> {
       unit: 'DN/read', // a second is the read of single images
     },
     background: { rows: 1, cols: 1, values: new Float32Array(1) },
-  });
+  };
+  await checkTraces(product, file.path);
   const whole = traces.states.filter((state) => state === 'ok').length;
   return {
-    ...product,
+    ...encodeTraces(product),
     summary: {
       orders: traces.fibres,
       ok: whole,

@@ -1,5 +1,5 @@
 /** The product of the trace stage: how `Traces` and what was found about them lie in a FITS file, and how they are read again. */
-import { InputError } from '../core/errors.js';
+import { AlgorithmError, InputError } from '../core/errors.js';
 import { EXPOSURE_KINDS, type ExposureKind } from '../core/exposure.js';
 import {
   FIBRE_STATES,
@@ -219,31 +219,36 @@ async function imageOf<T extends Float32Array | Uint32Array>(
   throw new InputError(`expected ${type.name} in ${name}, received ${received}`, { file: file.path, hdu: hdu.index });
 }
 
+/** Throws what is wrong with an HDU. */
+type Refuse = (name: string, message: string) => never;
+
+const refuseFile =
+  (file: FitsFile): Refuse =>
+  (name, message) => {
+    throw new InputError(message, { file: file.path, hdu: file.hdu(name).index });
+  };
+
 /** Refuses values that are missing or beyond what makes sense. */
-async function expectWithin(file: FitsFile, name: string, data: Float32Array, low: number, high: number) {
+async function expectWithin(refuse: Refuse, name: string, data: Float32Array, low: number, high: number) {
   const all = { row: 0, rows: 1, x: 0, cols: data.length };
   const { below, above, missing } = await histogramOf(data, data.length, all, low, high);
   const bad = below + above + missing;
-  if (bad === 0) return;
-  throw new InputError(`expected ${name} from ${low} to ${high}; ${bad} of ${data.length} values are not`, {
-    file: file.path,
-    hdu: file.hdu(name).index,
-  });
+  if (bad > 0) refuse(name, `expected ${name} from ${low} to ${high}; ${bad} of ${data.length} values are not`);
 }
 
 /** Columns at which the order of the fibres is looked at: traces are smooth. */
 const ORDER_COLUMNS = 33;
 
 /** Fibres are counted by their rows, so no trace may cross or touch the next. */
-function expectOrder(file: FitsFile, centre: Float32Array, fibres: number, cols: number): void {
+function expectOrder(refuse: Refuse, centre: Float32Array, fibres: number, cols: number): void {
   for (let n = 0; n < ORDER_COLUMNS; n++) {
     const x = Math.round((n * (cols - 1)) / (ORDER_COLUMNS - 1));
     for (let fibre = 1; fibre < fibres; fibre++) {
       const [below, own] = [centre[(fibre - 1) * cols + x] as number, centre[fibre * cols + x] as number];
       if (own > below) continue;
-      throw new InputError(
+      refuse(
+        'CENTRE',
         `expected traces that do not cross in CENTRE, received fibre ${fibre} at row ${own.toFixed(2)} and fibre ${fibre - 1} at row ${below.toFixed(2)} of column ${x}`,
-        { file: file.path, hdu: file.hdu('CENTRE').index },
       );
     }
   }
@@ -266,6 +271,43 @@ const MOST_WIDTH = 20;
 const MOST_FLUX = 1e7;
 /** float32 sums of tables do not end at 1 exactly. */
 const ROUNDING = 1e-4;
+
+/** Refuses traces and profiles that cannot be. */
+async function expectSane(
+  refuse: Refuse,
+  traces: Pick<Traces, 'fibres' | 'cols' | 'centre' | 'width' | 'flux' | 'covariance' | 'profile'>,
+  rows: number,
+): Promise<void> {
+  const { fibres, cols, centre, width, flux, covariance, profile } = traces;
+  const { cumulative } = profile;
+  await expectWithin(refuse, 'CENTRE', centre, -BEYOND, rows + BEYOND);
+  expectOrder(refuse, centre, fibres, cols);
+  await expectWithin(refuse, 'WIDTH', width, 1 / MOST_WIDTH, MOST_WIDTH);
+  await expectWithin(refuse, 'FLUX', flux, -MOST_FLUX, MOST_FLUX);
+  await expectWithin(refuse, 'COVAR', covariance, -1e30, 1e30);
+  await expectWithin(refuse, 'PROFILE', cumulative, -ROUNDING, 1 + ROUNDING);
+  for (let i = 0; i < fibres * PROFILE_NODES; i++) {
+    const [first, last] = [i * PROFILE_SAMPLES, (i + 1) * PROFILE_SAMPLES - 1].map((k) => cumulative[k] as number);
+    if (Math.abs(first as number) <= ROUNDING && Math.abs((last as number) - 1) <= ROUNDING) continue;
+    refuse(
+      'PROFILE',
+      `expected profiles from 0 to 1, received ${first} to ${last} for fibre ${Math.floor(i / PROFILE_NODES)}`,
+    );
+  }
+}
+
+/**
+ * Refuses traces that `readTraces` would refuse, before they are written.
+ * @param image path of the flat, for the message
+ * @throws AlgorithmError with what was expected and what came of the flat
+ */
+export async function checkTraces({ traces, facts, background }: TraceProduct, image?: string): Promise<void> {
+  const refuse: Refuse = (_name, message) => {
+    throw new AlgorithmError(`the flat gives no traces: ${message}`, { file: image });
+  };
+  await expectSane(refuse, traces, facts.rows);
+  await expectWithin(refuse, 'BACKGROUND', background.values, -MOST_FLUX, MOST_FLUX);
+}
 
 /**
  * What the primary header of a trace product says; reads no pixel.
@@ -365,7 +407,7 @@ export async function readCentres(file: FitsFile): Promise<Pick<Traces, 'fibres'
   const fibres = sizeOf(file, 'FIBRES', MOST_FIBRES);
   const cols = sizeOf(file, 'COLS', MOST_PIXELS);
   const centre = await imageOf(file, 'CENTRE', [fibres, cols], Float32Array);
-  await expectWithin(file, 'CENTRE', centre, -BEYOND, rows + BEYOND);
+  await expectWithin(refuseFile(file), 'CENTRE', centre, -BEYOND, rows + BEYOND);
   return { fibres, cols, centre, states: statesOf(file, file.readTable('FIBRES', ['STATE']), fibres) };
 }
 
@@ -385,20 +427,8 @@ export async function readTraces(file: FitsFile): Promise<TraceProduct> {
   const covariance = await imageOf(file, 'COVAR', [COVARIANCES, ...shape], Float32Array);
   const dq = await imageOf(file, 'DQ', shape, Uint32Array);
   const cumulative = await imageOf(file, 'PROFILE', [fibres, PROFILE_NODES, PROFILE_SAMPLES], Float32Array);
-  await expectWithin(file, 'CENTRE', centre, -BEYOND, facts.rows + BEYOND);
-  expectOrder(file, centre, fibres, cols);
-  await expectWithin(file, 'WIDTH', width, 1 / MOST_WIDTH, MOST_WIDTH);
-  await expectWithin(file, 'FLUX', flux, -MOST_FLUX, MOST_FLUX);
-  await expectWithin(file, 'COVAR', covariance, -1e30, 1e30);
-  await expectWithin(file, 'PROFILE', cumulative, -ROUNDING, 1 + ROUNDING);
-  for (let i = 0; i < fibres * PROFILE_NODES; i++) {
-    const [first, last] = [i * PROFILE_SAMPLES, (i + 1) * PROFILE_SAMPLES - 1].map((k) => cumulative[k] as number);
-    if (Math.abs(first as number) <= ROUNDING && Math.abs((last as number) - 1) <= ROUNDING) continue;
-    throw new InputError(
-      `expected profiles from 0 to 1, received ${first} to ${last} for fibre ${Math.floor(i / PROFILE_NODES)}`,
-      { file: file.path, hdu: file.hdu('PROFILE').index },
-    );
-  }
+  const profile = { fibres, nodes: PROFILE_NODES, samples: PROFILE_SAMPLES, cumulative };
+  await expectSane(refuseFile(file), { fibres, cols, centre, width, flux, covariance, profile }, facts.rows);
   const grid = file.hdu('BACKGROUND');
   const [gridCols = 0, gridRows = 0] = grid.axes;
   if (grid.axes.length !== 2 || gridRows < 1 || gridCols < 1 || gridRows * gridCols > MOST_PIXELS) {
@@ -408,7 +438,7 @@ export async function readTraces(file: FitsFile): Promise<TraceProduct> {
     });
   }
   const values = await imageOf(file, 'BACKGROUND', [gridRows, gridCols], Float32Array);
-  await expectWithin(file, 'BACKGROUND', values, -MOST_FLUX, MOST_FLUX);
+  await expectWithin(refuseFile(file), 'BACKGROUND', values, -MOST_FLUX, MOST_FLUX);
   const table = file.readTable('FIBRES');
   const states = statesOf(file, table, fibres);
   const floats = (name: string) => numbers(table, file, name, Float32Array);
@@ -424,7 +454,7 @@ export async function readTraces(file: FitsFile): Promise<TraceProduct> {
       covariance,
       dq,
       states,
-      profile: { fibres, nodes: PROFILE_NODES, samples: PROFILE_SAMPLES, cumulative },
+      profile,
       throughput: floats('THROUGHPUT'),
       throughputError: floats('THRUERR'),
     },

@@ -7,7 +7,14 @@ import { fitBackground, subtractBackground } from '../background.js';
 import { quantile } from '../measure.js';
 import { readRates, sharedWeights } from '../rates_image.js';
 import type { StageBody, StageContext, StageResult } from '../stage.js';
-import { countStates, encodeTraces, type FibreFindings, readTraces, type TraceProduct } from '../trace_product.js';
+import {
+  checkTraces,
+  countStates,
+  encodeTraces,
+  type FibreFindings,
+  readTraces,
+  type TraceProduct,
+} from '../trace_product.js';
 import { refuseLines, refuseUneven } from './continuum.js';
 import { FIGURE, FIGURES, type FitStep, type Fitted, smoothWidths, startSeries, TraceFitter } from './fit.js';
 import { followFibres } from './follow.js';
@@ -369,6 +376,7 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
     },
     background: { rows: background.gridRows, cols: background.gridCols, values: background.grid },
   };
+  await timed('draw', () => checkTraces(product, path));
   const counts = countStates(states);
   const which = (state: FibreState) => [...states.keys()].filter((i) => states[i] === state);
   return {
