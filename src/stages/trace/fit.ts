@@ -74,7 +74,7 @@ const LEAST_PART = 1 / 8;
 /** Fibres on which an interpolated trace is based. */
 const NEIGHBOURS = 12;
 /** Part of its light that must be on the chip for a bin to say how bright a fibre is that the edge cuts, and the bins that must. */
-const SEEN = 0.3;
+const SEEN = 0.02;
 const LEAST_SEEN = 8;
 
 /** Straight line through values over places, at `place`; and the scatter about it. */
