@@ -288,7 +288,8 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
   };
   for (const { coarse, go } of ROUNDS) {
     const before = Float64Array.from(fitter.fitted.terms);
-    const { profile, image } = await measure({ coarse, quick: true });
+    // What is told apart slowly stays as the last rounds have it, with the noise of the columns that those look at: so at all of them.
+    const { profile, image } = await measure({ coarse, quick: coarse });
     await timed('fit', () => fitter.step({ ...common, image, profile }, MIDDLE));
     goFurther(fitter.fitted, before, go);
   }
