@@ -271,10 +271,11 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
   normaliseWidths(fitter.fitted.terms, fitter.fitted.held);
   for (let i = 0; i < 2; i++) await timed('fit', () => fitter.step(start, SMOOTH));
   const light = new Float32Array(rows * cols);
+  const memory = { moments: new Float64Array(0) };
   const measure = async (how: { readonly coarse: boolean; readonly quick: boolean }) => {
     await timed('fit', () => fitter.draw(threads));
     const shape = await timed('profile', () =>
-      measureProfile({ ...flat, ivar, ...lines(), beyond }, { threads, kind, ...how }),
+      measureProfile({ ...flat, ivar, ...lines(), beyond }, { threads, kind, memory, ...how }),
     );
     correct(fitter.fitted.terms, shape);
     await timed('fit', () => fitter.draw(threads));

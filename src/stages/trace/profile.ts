@@ -98,6 +98,8 @@ export interface ProfileOptions {
   readonly coarse?: boolean;
   /** From a quarter of the columns, for traces that are fitted again with the profile; default false. */
   readonly quick?: boolean;
+  /** Where the sums of blocks are kept from one call to the next, as they are 88 MB of a chip; made where it is too small. */
+  readonly memory?: { moments: Float64Array };
   readonly threads?: number;
 }
 
@@ -176,6 +178,7 @@ class Fit {
     private readonly threads: number,
     private readonly coarse: boolean,
     private readonly quick: boolean,
+    private readonly memory: { moments: Float64Array },
   ) {
     const { cols, fibres } = input;
     this.rowsOfBlocks = Math.ceil(fibres / BLOCK_FIBRES);
@@ -250,7 +253,9 @@ class Fit {
   async solve(): Promise<void> {
     const { parts, width, columns } = this.coarse ? COARSE_WINDOWS : this.quick ? QUICK_WINDOWS : FINE_WINDOWS;
     const windows = WINDOWS * parts;
-    const moments = new Float64Array(windows * this.rowsOfBlocks * MOMENTS);
+    const length = windows * this.rowsOfBlocks * MOMENTS;
+    if (this.memory.moments.length < length) this.memory.moments = new Float64Array(length);
+    const moments = this.memory.moments.subarray(0, length);
     const table = { data: this.basis.table, rows: PROFILE_SAMPLES, cols: COMPONENTS, rowStride: COMPONENTS_STRIDE };
     for (let part = 0; part < parts; part++) {
       const [from = 0, to = 0] = [part, part + 1].map((end) => Math.round((end * this.input.cols) / parts));
@@ -527,7 +532,14 @@ class Tabulator {
 export async function measureProfile(input: ProfileInput, options: ProfileOptions = {}): Promise<MeasuredProfile> {
   const { fibres } = input;
   const basis = basisOf(options.kind ?? 'empirical');
-  const fit = new Fit(input, basis, options.threads ?? 1, options.coarse === true, options.quick === true);
+  const fit = new Fit(
+    input,
+    basis,
+    options.threads ?? 1,
+    options.coarse === true,
+    options.quick === true,
+    options.memory ?? { moments: new Float64Array(0) },
+  );
   await fit.solve();
   const places = fibres * PROFILE_NODES;
   const cumulative = new Float32Array(places * PROFILE_SAMPLES);
