@@ -48,7 +48,7 @@ const FLATS = [14, 15];
 const FLAT_READS = 10;
 /** A dome flat, which shows where the fibres lie. */
 const LAMP = 16;
-const LAMP_READS = 10;
+const LAMP_READS = 20;
 /** Kinds that the demo takes from the simulator as they are; it builds the others itself. */
 const EXACT = ['saturation', 'linearity'];
 /** Days for which the demo's darks and flats are good. */
@@ -433,11 +433,16 @@ async function demo(options: DemoOptions): Promise<void> {
     ),
   );
   if (ours !== undefined && theirs !== undefined) say(`funpack / rampline: ${(theirs / ours).toFixed(2)}\n`);
-  await demoSpectra(base, tele, spectral);
+  const spectra = await demoSpectra(base, tele, spectral);
+  const shown = [
+    ...spectra.pictures,
+    ['chip-b.png', 'chip b, all of it'],
+    ['strip.png', 'the middles of chips a, b, c side by side'],
+  ] as const;
   say('Pictures:');
-  say(`  ${join(base, 'chip-b.png')}   chip b, all of it`);
-  say(`  ${join(base, 'strip.png')}    the middles of chips a, b, c side by side`);
-  say(`Products:\n${[...plain, ...outcomes].map(({ product }) => `  ${product}`).join('\n')}`);
+  for (const [name, what] of shown) say(`  ${join(base, name).padEnd(base.length + 16)}  ${what}`);
+  const products = [...plain, ...outcomes].map(({ product }) => product);
+  say(`Products:\n${[...products, ...spectra.products].map((product) => `  ${product}`).join('\n')}`);
   say(`\n${((performance.now() - began) / 1000).toFixed(0)} s in all`);
 }
 

@@ -39,8 +39,12 @@ const BUILT = ['readnoise', 'oneoverf'];
 /** The ratio of fluxes is taken where a column's signal is so many times its noise, at every 101st value. */
 const RATIO_SNR = 100;
 const SAMPLE_STEP = 101;
+/** Pulls are of columns whose true signal is so many times the error that is stated. */
+const PULL_SNR = [5, 500] as const;
 /** |z| beyond this counts apart. */
 const OUTLIER = 10;
+/** A fibre is told apart from the next when its trace is nearer to its own place: half of the spacing of 6.6 px, some less [px]. */
+const OWN_PLACE = 3;
 /** Stars brighter than this are the bright ones of pairs; the faint one is the next fibre. */
 const PAIR_H = 7;
 /** Chip in which the methods are compared and spectra drawn. */
@@ -54,6 +58,8 @@ const say = (text: string) => process.stdout.write(`${text}\n`);
 /** What the spectra must show. */
 const GOALS: readonly {
   readonly name: string;
+  /** In a narrow column. */
+  readonly short: string;
   readonly goal: string;
   readonly of: (figures: Figures) => number;
   readonly text: (figures: Figures) => string;
@@ -61,20 +67,23 @@ const GOALS: readonly {
 }[] = [
   {
     name: `median flux / truth at S/N > ${RATIO_SNR}`,
+    short: 'flux / truth',
     goal: '1 +- 0.0005',
     of: ({ ratio }) => ratio,
     text: ({ ratio }) => (Number.isFinite(ratio) ? ratio.toFixed(5) : '-'),
     met: (value) => Math.abs(value - 1) <= 5e-4,
   },
   {
-    name: 'mean pull',
+    name: `mean pull at S/N ${PULL_SNR.join(' to ')}`,
+    short: 'mean pull',
     goal: '0 +- 0.01',
     of: ({ mean }) => mean,
     text: ({ mean }) => mean.toFixed(4),
     met: (value) => Math.abs(value) < 0.01,
   },
   {
-    name: 'std pull',
+    name: `std pull at S/N ${PULL_SNR.join(' to ')}`,
+    short: 'std pull',
     goal: '1 +- 0.02',
     of: ({ std }) => std,
     text: ({ std }) => std.toFixed(4),
@@ -82,6 +91,7 @@ const GOALS: readonly {
   },
   {
     name: 'chi2/dof',
+    short: 'chi2/dof',
     goal: '1 +- 0.02',
     of: ({ chi2 }) => chi2,
     text: ({ chi2 }) => (Number.isFinite(chi2) ? chi2.toFixed(4) : '-'),
@@ -89,6 +99,7 @@ const GOALS: readonly {
   },
   {
     name: 'worst leak of a 1000:1 neighbour',
+    short: 'worst leak',
     goal: '< 1e-4',
     of: ({ leak }) => leak.leak,
     text: ({ leak }) => leakText(leak),
@@ -96,6 +107,7 @@ const GOALS: readonly {
   },
   {
     name: 'traces off the truth, rms [px]',
+    short: 'traces',
     goal: '< 0.005',
     of: ({ trace }) => trace,
     text: ({ trace }) => trace.toFixed(4),
@@ -127,6 +139,8 @@ interface Truth {
   readonly flux: Float32Array;
   readonly centre: Float32Array;
   readonly states: readonly string[];
+  /** The instrument's own numbers. */
+  readonly numbers: Int32Array;
   readonly magnitudes: ArrayLike<number>;
 }
 
@@ -152,6 +166,7 @@ async function truthOf(path: string, exactFlat: string): Promise<Truth> {
       flux,
       centre: image(file, 'CENTRE'),
       states: fibres.column('STATE').values as string[],
+      numbers: fibres.column('FIBERID').values as Int32Array,
       magnitudes: fibres.column('HMAG').values as Float32Array,
     };
   } finally {
@@ -160,11 +175,32 @@ async function truthOf(path: string, exactFlat: string): Promise<Truth> {
   }
 }
 
-/** Sums over fibres of z = (found - truth) / error: see the kernel judge-rates. */
+/** Marks with 1 the values whose true signal is not within the bounds of its error; without bounds none. */
+async function outside(truth: Float32Array, error: Float32Array, cols: number, bounds?: readonly [number, number]) {
+  const rows = truth.length / cols;
+  const map = <T>(data: T) => ({ data, rows, cols });
+  const dq = map(new Uint32Array(truth.length));
+  if (bounds === undefined) return dq;
+  const [ratio, unused] = [map(truth.slice()), map(truth.slice())];
+  const bad = map(new Uint8Array(truth.length));
+  await runKernel('divide-model', {
+    signal: map(truth),
+    sigma: map(error),
+    model: map(error),
+    ratio,
+    ratioError: unused,
+    bad,
+  });
+  await runKernel('flag-range', { image: ratio, dq }, { low: bounds[0], high: bounds[1], below: 1, above: 1 });
+  return dq;
+}
+
+/** Sums over fibres of z = (found - truth) / error where the signal-to-noise ratio is in bounds: see the kernel judge-rates. */
 async function sumsOf(
   fibres: readonly number[],
   cols: number,
   what: { found: Float32Array; error: Float32Array; truth: Float32Array; chi2: Float32Array },
+  bounds?: readonly [number, number],
 ): Promise<{ n: number; mean: number; std: number; rms: number; chi2: number; outliers: number }> {
   const rows = what.found.length / cols;
   const map = <T>(data: T) => ({ data, rows, cols });
@@ -174,11 +210,11 @@ async function sumsOf(
     error: map(what.error),
     chi2: map(what.chi2),
     diffs: map(new Uint16Array(rows * cols).fill(2)),
-    dq: map(new Uint32Array(rows * cols)),
+    dq: await outside(what.truth, what.error, cols, bounds),
     truth: map(what.truth),
     sums: { data: sums, rows, cols: 6 },
   };
-  await runKernel('judge-rates', ports, { skip: 0, limit: OUTLIER }, { strip: cols });
+  await runKernel('judge-rates', ports, { skip: 1, limit: OUTLIER }, { strip: cols });
   const [n, z, zz, chi2, , outliers] = [0, 1, 2, 3, 4, 5].map((i) =>
     fibres.reduce((sum, fibre) => sum + sums[fibre * 6 + i]!, 0),
   ) as [number, number, number, number, number, number];
@@ -230,7 +266,7 @@ async function figuresOf(spectra: Spectra, truth: Truth): Promise<Figures> {
   const { cols, flux, error, chi2, trace } = spectra;
   const lit = litOf(truth);
   const ones = flux.slice().fill(1);
-  const pulls = await sumsOf(lit, cols, { found: flux, error, truth: truth.flux, chi2: chi2 ?? ones });
+  const pulls = await sumsOf(lit, cols, { found: flux, error, truth: truth.flux, chi2: chi2 ?? ones }, PULL_SNR);
   const centre = trace.subarray(0, flux.length);
   const off = await sumsOf(lit, cols, { found: centre, error: ones, truth: truth.centre, chi2: ones });
   return {
@@ -269,7 +305,7 @@ async function calibrated(
   return (file) => outcomes.find((outcome) => outcome.file === file)?.product as string;
 }
 
-async function spectraOf(image: string, traces: string, output: string, method: ExtractionMethod): Promise<Spectra> {
+async function spectraOf(image: string, traces: string, output: string, method: ExtractionMethod) {
   const files = [
     { role: 'image', path: image },
     { role: 'traces', path: traces },
@@ -285,7 +321,7 @@ async function spectraOf(image: string, traces: string, output: string, method: 
   });
   const file = openFits(product);
   try {
-    return (await readSpectra(file)).spectra;
+    return { product, spectra: (await readSpectra(file)).spectra };
   } finally {
     file.close();
   }
@@ -297,6 +333,19 @@ function countText({ map }: Spectra, { states }: Truth): string {
   const extracted = on.filter(({ flux }) => Number.isFinite(flux)).length;
   const broken = on.filter(({ state }) => state === 'broken').length;
   return `${extracted} of ${on.length}${broken === 0 ? '' : `, ${broken} broken`}`;
+}
+
+/** How many fibres of the chip there are, and how many are what the truth says: broken or not, and where their number has its light. */
+function identified({ map, trace, cols }: Spectra, { states, numbers, centre }: Truth) {
+  const on = states.flatMap((state, fibre) => (state === 'off-chip' ? [] : [fibre]));
+  const right = on.filter((fibre) => {
+    const found = map.findIndex(({ number }) => number === numbers[fibre]);
+    const broken = map[found]?.state === 'broken';
+    if (broken || states[fibre] === 'broken') return broken === (states[fibre] === 'broken');
+    const middle = cols >> 1;
+    return Math.abs(trace[found * cols + middle]! - centre[fibre * cols + middle]!) < OWN_PLACE;
+  });
+  return { right: right.length, all: on.length };
 }
 
 /** A bright star, its faint neighbour and a star of the middle, as found and as they are, in one plot. */
@@ -341,8 +390,9 @@ function plotOf({ flux, cols }: Spectra, truth: Truth): { svg: string; fibres: r
 
 /**
  * @param base directory of the demo; spectra and traces lie in BASE/spectra
+ * @returns pictures with what they show, and the products of the spectra
  */
-export async function demoSpectra(base: string, tele: Telescope, chips: readonly DemoChip[]): Promise<void> {
+export async function demoSpectra(base: string, tele: Telescope, chips: readonly DemoChip[]) {
   const began = performance.now();
   const output = join(base, 'spectra');
   const pictures = await openStore(base);
@@ -351,6 +401,8 @@ export async function demoSpectra(base: string, tele: Telescope, chips: readonly
   const found: Figures[] = [];
   const compared: string[][] = [];
   const counts: string[] = [];
+  const products: string[] = [];
+  const told: { right: number; all: number }[] = [];
   let shown: readonly number[] = [];
   for (const { chip, object, flat } of chips) {
     const files = [{ role: 'image', path: imageOf(flat.file) }];
@@ -358,7 +410,7 @@ export async function demoSpectra(base: string, tele: Telescope, chips: readonly
     const truth = await truthOf(object.truth, join(base, 'raw', 'calib', `flat-${tele}-${chip}.fits`));
     const methods = chip === SHOWN ? METHODS : (['joint'] as const);
     for (const method of methods.toReversed()) {
-      const spectra = await spectraOf(imageOf(object.file), traces.product, output, method);
+      const { product, spectra } = await spectraOf(imageOf(object.file), traces.product, output, method);
       const figures = await figuresOf(spectra, truth);
       if (chip === SHOWN) {
         const own = GOALS.slice(0, -1).map(({ text }) => text(figures));
@@ -366,7 +418,9 @@ export async function demoSpectra(base: string, tele: Telescope, chips: readonly
       }
       if (method !== 'joint') continue;
       found.push(figures);
+      products.push(product);
       counts.push(countText(spectra, truth));
+      told.push(identified(spectra, truth));
       if (chip === SHOWN) {
         const plot = plotOf(spectra, truth);
         shown = plot.fibres;
@@ -375,7 +429,7 @@ export async function demoSpectra(base: string, tele: Telescope, chips: readonly
       }
     }
   }
-  say('\nSpectra of all fibres beside the truth in electrons:');
+  say('Spectra of all fibres beside the truth in electrons:');
   const columns = chips.map(({ chip }) => `chip ${chip}`);
   const judged = GOALS.map(({ name, goal, of, text, met }) => {
     const known = chips.filter((_, i) => Number.isFinite(of(found[i]!)));
@@ -383,16 +437,32 @@ export async function demoSpectra(base: string, tele: Telescope, chips: readonly
     const verdict = known.length === 0 ? '-' : missed.length === 0 ? 'met' : `missed: ${missed.join(', ')}`;
     return [name, ...found.map(text), goal, verdict];
   });
-  say(table(['', ...columns, 'goal', 'verdict'], [['fibres extracted', ...counts, '', ''], ...judged], columns));
-  say(`The methods on chip ${SHOWN}:`);
-  const own = ['method', ...GOALS.slice(0, -1).map(({ name }) => name), `|pull| > ${OUTLIER}`];
+  const unsure = chips.flatMap(({ chip }, i) => (told[i]!.right < told[i]!.all ? [chip] : []));
+  const fibres = [
+    ['fibres extracted', ...counts, '', ''],
+    [
+      'fibres identified',
+      ...told.map(({ right, all }) => `${right} of ${all}`),
+      'all',
+      unsure.length === 0 ? 'met' : `missed: ${unsure.join(', ')}`,
+    ],
+  ];
+  say(table(['', ...columns, 'goal', 'verdict'], [...fibres, ...judged], columns));
+  say(`The methods on chip ${SHOWN}, the same figures:`);
+  const own = ['method', ...GOALS.slice(0, -1).map(({ short }) => short), `|pull| > ${OUTLIER}`];
   say(table(own, compared, own.slice(1)));
   say(
-    'Pulls are (flux - truth) / error in every column of a fibre that has light, those beyond 10 counted apart; traces are those of the\n' +
-      'dome flat, moved to the object. Leak: what a fibre has too much, over the flux of its neighbour of a thousand times its light;\n' +
-      'mean of the columns.\n',
+    `Pulls are (flux - truth) / error of the columns at S/N ${PULL_SNR.join(' to ')} of the fibres that have light, those beyond ${OUTLIER} counted apart;\n` +
+      'S/N is the truth over the error. Traces are those of the dome flat, moved to the object. Leak: what a fibre has too much, over\n' +
+      'the flux of its neighbour of a thousand times its light; mean of the columns. Identified: with its number at its place, or known\n' +
+      'to be broken.\n',
   );
-  say(`Traces, scattered light and spectra of three chips took ${((performance.now() - began) / 1000).toFixed(1)} s.`);
-  say(`  ${join(base, 'spectra.svg')}      fibres ${shown.join(', ')} of chip ${SHOWN}, over the truth`);
-  say(`  ${join(base, 'spectra-b.png')}    all spectra of chip ${SHOWN}, one a row`);
+  say(
+    `Calibrated images, traces, scattered light and spectra of three chips, of chip ${SHOWN} by ${METHODS.length} methods, took ${((performance.now() - began) / 1000).toFixed(1)} s.`,
+  );
+  const shownIn = [
+    ['spectra.svg', `fibres ${shown.join(', ')} of chip ${SHOWN}, over the truth`],
+    ['spectra-b.png', `all spectra of chip ${SHOWN}, one a row`],
+  ] as const;
+  return { pictures: shownIn, products };
 }
