@@ -132,8 +132,8 @@ it('is not led astray by cosmic rays, nor by fibres whose traces are wrong', asy
 });
 
 it('changes nothing without light, and says so', async () => {
-  for (const brightness of [0, 1e-4]) {
-    const { tweak, centre } = await tweakTraces(traces, await of({ brightness }));
+  for (const options of [{ brightness: 0 }, { brightness: 1e-4 }, { brightness: 0, exposure: 4, cosmicRays: 400 }]) {
+    const { tweak, centre } = await tweakTraces(traces, await of(options));
     expect(tweak.state).toBe('faint');
     expect(tweak.terms).toEqual([]);
     expect(tweak.width).toBe(1);
@@ -153,6 +153,21 @@ it.each([
   expect(tweak.state).toBe('refused');
   expect(tweak.reason).toMatch(reason);
   expect(centre).toBe(traces.centre);
+});
+
+it('refuses the light of another telescope on a whole chip, whose fibres scatter more than a strip shows', async () => {
+  const whole = await of({ type: 'quartzflat', exposure: 1, rows: 2048 });
+  const lco = await of({ tele: 'lco', exposure: 42, rows: 2048, measuredVariance: true });
+  const { tweak } = await tweakTraces({ ...traces, ...whole.truth }, lco);
+  expect(tweak).toMatchObject({ state: 'refused', reason: expect.stringMatching(/single fibres lie \d\.\d+ px off/) });
+});
+
+it('places an arc by its few lines where weights follow the noise, as those of real exposures do', async () => {
+  const arc = await of({ type: 'thar', exposure: 2, shift: 0.3, measuredVariance: true });
+  const tweaked = await tweakTraces(traces, arc);
+  expect(tweaked.tweak.state).toBe('ok');
+  expect(rms(traces, arc)).toBeGreaterThan(0.2);
+  expect(rms(tweaked, arc)).toBeLessThan(0.02);
 });
 
 it('gives the same numbers for any number of threads', async () => {

@@ -39,6 +39,8 @@ export interface ExtractParameters {
 
 /** Part of a fibre's columns without a value of which a person is told. */
 const MANY_MISSING = 0.05;
+/** Part of all values with a pixel that the model does not explain, of which a person is told. */
+const MANY_OUTLIERS = 0.2;
 /** Error of the traces that a tweak is meant to reach [px]; a larger one is told. */
 const ERROR_ASKED = 0.01;
 /** A chi2 of 0 is none: no pixel had a weight. The limit must not vanish in float32. */
@@ -339,6 +341,12 @@ export const extract: StageBody = async (context: StageContext) => {
     const worst = tweak.largestError.toFixed(3);
     warnings.push(
       `the light does not place all traces to ${ERROR_ASKED} px: the error is ${worst} px where it is largest`,
+    );
+  }
+  const unexplained = outliers / (fibres * cols - missing);
+  if (unexplained > MANY_OUTLIERS) {
+    warnings.push(
+      `${(100 * unexplained).toFixed(0)} % of the values have pixels that the model of all fibres does not explain: does the light lie where the traces have it?`,
     );
   }
   if (lost > MANY_MISSING) warnings.push(`${(100 * lost).toFixed(0)} % of the columns of whole fibres have no value`);

@@ -85,6 +85,8 @@ const NO_DOUBT = 1e6;
 const ROUNDS = 8;
 /** Part of the spacing of fibres by which traces may move: beyond 0.5 a fibre would be taken for its neighbour. */
 const FARTHEST = 0.42;
+/** Significance from which a fibre has light for sure: 300 fibres of noise have less. */
+const LIT = 5;
 /** From the median deviation to sigma. */
 const TO_SIGMA = 1.4826;
 /** Larger errors of the shift make a tweak of no use [px]. */
@@ -148,6 +150,10 @@ const PRIORS = Float64Array.from({ length: TERMS.length + 1 }, (_, n) => {
 function legendre(t: number): readonly [number, number, number, number] {
   return [1, t, 1.5 * t * t - 0.5, t * (2.5 * t * t - 1.5)];
 }
+
+/** Light of so many columns against noise alone, which gives 0 +- 1: squares of normal numbers where they are positive, mean 1/2, variance 5/4. */
+const significance = (light: number, columns: number): number =>
+  columns > 0 ? (light - 0.5 * columns) / Math.sqrt(1.25 * columns) : 0;
 
 /** Runs the kernel over an exposure, with traces wherever the fit believes them. */
 class Measurer {
@@ -232,8 +238,7 @@ class Measurer {
         light += at(sums, cell + 8);
         columns += at(sums, cell + 10) / FREEDOM;
       }
-      // The square of a normal number, where it is positive: mean 1/2, variance 5/4.
-      return columns > 0 ? (light - 0.5 * columns) / Math.sqrt(1.25 * columns) : 0;
+      return significance(light, columns);
     });
   }
 }
@@ -354,7 +359,11 @@ class Fitter {
     const middle = (block: number) => (block * cols) / blocks + 0.5 * (Math.min(part, cols / blocks) - 1);
     this.along = Float64Array.from({ length: blocks }, (_, block) => (2 * middle(block)) / (cols - 1) - 1);
     const counts = new Uint8Array(this.left.length);
-    for (const [fibre, own] of this.eligible.entries()) counts.fill(own, fibre * blocks, (fibre + 1) * blocks);
+    // Weights that follow the noise make the information of columns without light a little negative; an arc has so many of them that all would be.
+    for (let cell = 0; cell < counts.length; cell++) {
+      const lit = significance(at(sums, cell * SUMS + 8), at(sums, cell * SUMS + 10) / FREEDOM) > LIT;
+      counts[cell] = +(lit && this.eligible[Math.floor(cell / blocks)] === 1);
+    }
     let fit: Fit | undefined;
     let scatter = Number.NaN;
     for (let round = 0; round < 4; round++) {
@@ -604,9 +613,6 @@ function spacingOf({ fibres, cols, centre }: Traces): number {
   );
 }
 
-/** Significance from which a fibre has light for sure: 300 fibres of noise have less. */
-const LIT = 5;
-
 /** How good a position is: the sum over fibres of log(1 + light), to which a bright fibre, or a cosmic ray, adds little. */
 function score(light: Float64Array): number {
   return light.reduce((sum, z) => sum + Math.log1p(Math.max(z, 0)), 0);
@@ -686,6 +692,11 @@ export async function tweakTraces(
   if (fit === undefined) return unchanged('faint', 'no fibre has light');
   const [shift, error] = [at(values, 0), errorOf(fit, 0)];
   const said = `a shift of ${shift.toFixed(3)} +- ${error.toFixed(3)} px`;
+  // Fibres that are known well and disagree make the error of the shift large as too little light does: so they are asked first.
+  if (disagreement > PATTERN) {
+    const reason = `single fibres lie ${disagreement.toFixed(2)} px off a smooth shift of the traces: another chip or telescope, or another fibre`;
+    return unchanged('refused', reason, fit);
+  }
   if (!(error <= FAINT)) return unchanged('faint', `too little light: ${said}`, fit);
   const bent = Math.max(...values.subarray(1, TERMS.length).map(Math.abs));
   if (bent > BENT) {
@@ -694,10 +705,6 @@ export async function tweakTraces(
       `traces bent by ${bent.toFixed(1)} px against the flat: another chip or telescope`,
       fit,
     );
-  }
-  if (disagreement > PATTERN) {
-    const reason = `single fibres lie ${disagreement.toFixed(2)} px off a smooth shift of the traces: another chip or telescope, or another fibre`;
-    return unchanged('refused', reason, fit);
   }
   if (Math.abs(shift) > FARTHEST * spacing) {
     return unchanged('refused', `${said}, nearly half of the ${spacing.toFixed(2)} px from fibre to fibre`, fit);
