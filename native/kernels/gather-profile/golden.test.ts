@@ -2,11 +2,15 @@ import { expect, it } from 'vitest';
 import { runKernel } from '../../../src/engine/index.js';
 
 const SIDE = 48;
+const PIXELS = (SIDE * (SIDE + 1)) / 2;
+
+/** Where the triangle has a sum. */
+const place = (i: number, j: number) => (Math.max(i, j) * (Math.max(i, j) + 1)) / 2 + Math.min(i, j);
 
 /** Two functions: light spread evenly over 1 px, and over 3 px. */
-const basis = Float32Array.from({ length: 481 * 46 }, (_, i) => {
-  const z = Math.floor(i / 46) / 20 - 12;
-  const half = [0.5, 1.5][i % 46];
+const basis = Float32Array.from({ length: 481 * SIDE }, (_, i) => {
+  const z = Math.floor(i / SIDE) / 20 - 12;
+  const half = [0.5, 1.5][i % SIDE];
   return half === undefined ? 0 : Math.min(Math.max((z + half) / (2 * half), 0), 1);
 });
 
@@ -29,7 +33,7 @@ async function gather(image: number[], clip?: { expected: number[] }) {
   }
   const eight = (values: number[]) =>
     Float32Array.from({ length: 8 * rows }, (_, i) => values[Math.floor(i / 8)] as number);
-  const moments = new Float64Array(8 * (SIDE * SIDE + 1));
+  const moments = new Float64Array(8 * (PIXELS + 1));
   await runKernel(
     'gather-profile',
     {
@@ -39,14 +43,14 @@ async function gather(image: number[], clip?: { expected: number[] }) {
       centre: { data: centre, rows: 300, cols: 8 },
       width: { data: width, rows: 300, cols: 8 },
       flux: { data: flux, rows: 300, cols: 8 },
-      basis: { data: basis, rows: 481, cols: 46 },
-      moments: { data: moments, planes: 8, rows: 1, cols: SIDE * SIDE + 1 },
+      basis: { data: basis, rows: 481, cols: SIDE },
+      moments: { data: moments, planes: 8, rows: 1, cols: PIXELS + 1 },
     },
     { model: 0 },
     { strip: 8 },
   );
-  const at = (i: number, j: number) => moments[i * SIDE + j] as number;
-  return { at, pixels: moments[SIDE * SIDE] };
+  const at = (i: number, j: number) => moments[place(i, j)] as number;
+  return { at, pixels: moments[PIXELS] };
 }
 
 it('gather-profile sums what a least-squares fit of the profile needs', async () => {
@@ -92,7 +96,7 @@ it('gather-profile takes the pixels of several columns as one', async () => {
     each(300, lights),
   ];
   centre.set(each(1, places));
-  const moments = new Float64Array(8 * (SIDE * SIDE + 1));
+  const moments = new Float64Array(8 * (PIXELS + 1));
   await runKernel(
     'gather-profile',
     {
@@ -101,25 +105,25 @@ it('gather-profile takes the pixels of several columns as one', async () => {
       centre: { data: centre, rows: 300, cols },
       width: { data: width, rows: 300, cols },
       flux: { data: flux, rows: 300, cols },
-      basis: { data: basis, rows: 481, cols: 46 },
-      moments: { data: moments, planes: 8, rows: 1, cols: SIDE * SIDE + 1 },
+      basis: { data: basis, rows: 481, cols: SIDE },
+      moments: { data: moments, planes: 8, rows: 1, cols: PIXELS + 1 },
     },
     { columns: 4 },
     { strip: cols },
   );
   const inRows = (value: (y: number) => number) =>
     Array.from({ length: rows }, (_, y) => y).reduce((sum, y) => sum + value(y), 0);
-  expect(moments[SIDE * SIDE]).toBe(rows);
-  expect(at(moments, 46 * SIDE + 46)).toBeCloseTo(rows * 1, 5);
+  expect(moments[PIXELS]).toBe(rows);
+  expect(at(moments, place(46, 46))).toBeCloseTo(rows * 1, 5);
   // 0.3 * 10 + 0.3 * 20 + 0.3 * 30 + 0.1 * 40
-  expect(at(moments, 47 * SIDE + 46)).toBeCloseTo(rows * 22, 4);
-  expect(at(moments, 47 * SIDE + 47)).toBeCloseTo(rows * 22 ** 2, 2);
+  expect(at(moments, place(47, 46))).toBeCloseTo(rows * 22, 4);
+  expect(at(moments, place(47, 47))).toBeCloseTo(rows * 22 ** 2, 2);
   // Light spread evenly over 3 px: the means over the columns, exactly, as nothing bends within a tenth of a pixel of the edges.
   const share = (y: number, c: number) => Math.min(1, Math.max(0, 2 - Math.abs(y - c))) / 3;
   const mean = (y: number) =>
     [0, 1, 2, 3].reduce((sum, i) => sum + at(weights, i) * at(lights, i) * share(y, at(places, i)), 0);
-  expect(at(moments, 46 * SIDE + 1)).toBeCloseTo(inRows(mean), 3);
-  expect(at(moments, SIDE + 1)).toBeCloseTo(
+  expect(at(moments, place(46, 1))).toBeCloseTo(inRows(mean), 3);
+  expect(at(moments, place(1, 1))).toBeCloseTo(
     inRows((y) => mean(y) ** 2),
     1,
   );

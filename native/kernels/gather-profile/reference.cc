@@ -8,6 +8,7 @@ namespace rampline::gather_profile {
 namespace {
 
 constexpr int64_t kFibres = 300, kSamples = 481, kComponents = 46, kSide = 48, kNodes = 8, kNeighbours = 4;
+constexpr int64_t kPixels = kSide * (kSide + 1) / 2;  // behind the triangle
 constexpr double kReach = 12, kPerPixel = 20;
 
 bool Sane(double v) { return std::abs(v) < 1e15; }
@@ -58,7 +59,7 @@ Status Reference(const KernelCall& call) {
     const int64_t last = std::min(first + params.fibres, kFibres) - 1;
     for (int64_t node = 0; node < kNodes; node++) {
       double* sums = moments.at(node, row);
-      std::fill_n(sums, kSide * kSide + 1, 0.0);
+      std::fill_n(sums, kPixels + 1, 0.0);
       std::vector<std::vector<int64_t>> groups;
       for (int64_t x = 0; x < image.cols; x++) {
         // Twice the distance from the middle of the eighth, in eighths of a column.
@@ -114,10 +115,10 @@ Status Reference(const KernelCall& call) {
           }
           r[kComponents] = 1;
           r[kComponents + 1] = mean(columns, weight, [&](int64_t x) { return static_cast<double>(image.at(y, 0)[x]); });
-          sums[kSide * kSide]++;
+          sums[kPixels]++;
           for (int64_t i = 0; i < kSide; i++) {
-            for (int64_t j = 0; j < kSide; j++) {
-              sums[kSide * i + j] += w * r[static_cast<size_t>(i)] * r[static_cast<size_t>(j)];
+            for (int64_t j = 0; j <= i; j++) {
+              sums[i * (i + 1) / 2 + j] += w * r[static_cast<size_t>(i)] * r[static_cast<size_t>(j)];
             }
           }
         }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { runKernel } from '../../../src/engine/index.js';
 
 const SIDE = 48;
-const MOMENTS = SIDE * SIDE + 1;
+const MOMENTS = (SIDE * (SIDE + 1)) / 2 + 1;
 const BLOCKS = 12;
 const FUNCTIONS = [3, 5, 46];
 const ORDERS = 2;
@@ -40,12 +40,13 @@ function gather(truth: (k: number, b: number, node: number) => number, error: nu
         r[46] = 1;
         r[47] = FUNCTIONS.reduce((sum, k) => sum + (r[k] as number) * truth(k, b, node), error * noise(seed + 2));
         for (let i = 0; i < SIDE; i++) {
-          for (let j = 0; j < SIDE; j++) {
-            moments[at + i * SIDE + j] = (moments[at + i * SIDE + j] as number) + (r[i] as number) * (r[j] as number);
+          for (let j = 0; j <= i; j++) {
+            const entry = at + (i * (i + 1)) / 2 + j;
+            moments[entry] = (moments[entry] as number) + (r[i] as number) * (r[j] as number);
           }
         }
       }
-      moments[at + SIDE * SIDE] = 9;
+      moments[at + MOMENTS - 1] = 9;
     }
   }
   return moments;

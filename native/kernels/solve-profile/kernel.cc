@@ -16,7 +16,8 @@ namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 using namespace rampline::solve_profile;  // NOLINT: the generated ports and parameters
 
-constexpr int64_t kSide = 48, kBackground = 46, kOrders = 8, kTerms = 128, kRows = 256;
+constexpr int64_t kSide = 48, kPixels = kSide * (kSide + 1) / 2, kBackground = 46, kOrders = 8, kTerms = 128,
+                  kRows = 256;
 constexpr int64_t kTile = 8;     // rows and columns of a tile; whole registers of at most 8 doubles
 constexpr double kFirm = 1e-12;  // smallest pivot, as a part of its diagonal
 constexpr int64_t kMost = 8192;  // unknowns in all terms
@@ -163,8 +164,9 @@ class Envelope {
     for (int64_t c = 0; c < kTile; c++) {
       double pivot = tile[c][c];
       for (int64_t k = 0; k < c; k++) pivot -= tile[k][c] * tile[k][c];
-      const double root = pivot > kFirm * own[c] ? std::sqrt(pivot) : 0;
-      const double inverse = root > 0 ? 1 / root : 0;
+      // What is not a number spreads.
+      const double root = pivot <= kFirm * own[c] ? 0 : std::sqrt(pivot);
+      const double inverse = root == 0 ? 0 : 1 / root;
       inverse_[i * kTile + c] = inverse;
       for (int64_t r = 0; r < kTile; r++) {
         double sum = tile[c][r];
@@ -215,8 +217,8 @@ class Solver {
       while (next < moments_.planes && std::equal(p, p + kTerms, across_.at(next, 0))) next++;
       if (std::all_of(p, p + kTerms, [](double v) { return v == 0; })) continue;
       for (int64_t k = b; k < next; k++) {
-        squares += moments_.at(k, 0)[kSide * kSide - 1];
-        pixels += moments_.at(k, 0)[kSide * kSide];
+        squares += moments_.at(k, 0)[kPixels - 1];
+        pixels += moments_.at(k, 0)[kPixels];
       }
       MakeBlock(b, next);
       for (size_t i = 0; i < unknowns_.size(); i++) {
@@ -294,10 +296,10 @@ class Solver {
     right_.assign(unknowns_.size(), 0.0);
     line_.resize(unknowns_.size());
     for (int64_t b = first; b < end; b++) {
-      const double* moments = moments_.at(b, 0);
+      Unfold(moments_.at(b, 0));
       const auto along = [&](int64_t i) { return along_.at(b, 0)[unknowns_[i].order]; };
       for (int64_t i = size - 1, done = kSide; i >= 0; i--) {
-        const double* row = moments + unknowns_[i].function * kSide;
+        const double* row = square_ + unknowns_[i].function * kSide;
         // The polynomials of a function follow each other, and share this.
         if (unknowns_[i].function != done) {
           done = unknowns_[i].function;
@@ -309,6 +311,12 @@ class Solver {
     }
     for (int64_t i = 0; i < size; i++) {
       for (int64_t j = 0; j < i; j++) matrix_[j * stride_ + i] = matrix_[i * stride_ + j];
+    }
+  }
+
+  void Unfold(const double* triangle) {
+    for (int64_t i = 0; i < kSide; i++) {
+      for (int64_t j = 0; j <= i; j++) square_[kSide * i + j] = square_[kSide * j + i] = *triangle++;
     }
   }
 
@@ -333,6 +341,7 @@ class Solver {
   std::vector<std::vector<Stretch>> runs_;  // of each term
   std::vector<int64_t> first_;              // of each row: where its envelope begins
   std::vector<double> matrix_, right_, line_;
+  double square_[kSide * kSide];  // the moments of a plane
 };
 
 Status SolveProfile(const KernelCall& call) {

@@ -7,7 +7,7 @@ namespace rampline::solve_profile {
 
 namespace {
 
-constexpr int64_t kSide = 48, kOrders = 8, kTerms = 128, kRows = 256;
+constexpr int64_t kSide = 48, kPixels = kSide * (kSide + 1) / 2, kOrders = 8, kTerms = 128, kRows = 256;
 
 // A coefficient: an unknown in a term across the fibres.
 struct Coefficient {
@@ -59,14 +59,15 @@ Status Reference(const KernelCall& call) {
     for (int64_t term = 0; term < kTerms; term++) counts = counts || across.at(block, 0)[term] != 0;
     if (!counts) continue;
     const double* m = moments.at(block, 0);
-    squares += m[kSide * kSide - 1];
-    pixels += m[kSide * kSide];
+    squares += m[kPixels - 1];
+    pixels += m[kPixels];
     const auto along_x = [&](int64_t i) { return along.at(block, 0)[unknowns.at(0, 1)[i]]; };
     const auto place = [&](int64_t i) { return int64_t{unknowns.at(0, 0)[i]}; };
-    // Moments are symmetric; where they are not, that of the later unknown's row is taken.
-    const auto product = [&](int64_t i, int64_t j) {
-      return along_x(i) * along_x(j) * m[place(std::max(i, j)) * kSide + place(std::min(i, j))];
+    const auto moment = [&](int64_t a, int64_t b) {
+      const int64_t high = std::max(a, b);
+      return m[high * (high + 1) / 2 + std::min(a, b)];
     };
+    const auto product = [&](int64_t i, int64_t j) { return along_x(i) * along_x(j) * moment(place(i), place(j)); };
     for (int64_t i = 0; i < unknowns.cols; i++) {
       for (int64_t j = 0; j < unknowns.cols; j++) sum.at(0, i)[j] += product(i, j);
     }
@@ -75,7 +76,7 @@ Status Reference(const KernelCall& call) {
       for (size_t j = 0; j < n; j++) {
         rows[i][j] += p * across.at(block, 0)[all[j].term] * product(all[i].unknown, all[j].unknown);
       }
-      rows[i][n] += p * along_x(all[i].unknown) * m[place(all[i].unknown) * kSide + kSide - 1];
+      rows[i][n] += p * along_x(all[i].unknown) * moment(place(all[i].unknown), kSide - 1);
     }
   }
   for (size_t i = 0; i < n; i++) rows[i][i] += penalty.data[all[i].unknown];

@@ -86,21 +86,41 @@ void Differentiate(const float* table, float* density) {
   for (; i < kSamples - 1; i++) density[i] = (table[i + 1] - table[i - 1]) * (kPerPixel / 2);
 }
 
+// Where values fall in the table, and their shares between samples.
 struct Place {
   hn::Vec<DI> index;
   V part;
+  // The columns of a group lie alike on a trace: all samples are in the register from `base` on, at `lane` of it. Else far.
+  int64_t base;
+  hn::Vec<DI> lane;
+  bool near;
 };
 
-HWY_INLINE Place PlaceOf(D d, V z) {
+// about: where one of the values falls, about.
+HWY_INLINE Place PlaceOf(D d, V z, float about) {
   const DI di;
+  const auto lanes = static_cast<int32_t>(hn::Lanes(d));
   const V at = hn::MulAdd(z, hn::Set(d, kPerPixel), hn::Set(d, kTableReach * kPerPixel));
   const V in = hn::Min(hn::Max(at, hn::Zero(d)), hn::Set(d, static_cast<float>(kSamples - 1)));
   const auto i = hn::Min(hn::ConvertTo(di, in), hn::Set(di, static_cast<int32_t>(kSamples - 2)));
-  return {i, hn::Sub(in, hn::ConvertTo(d, i))};
+  const float sample = std::clamp((about + kTableReach) * kPerPixel, 0.0f, static_cast<float>(kSamples));
+  const int32_t base =
+      std::clamp(static_cast<int32_t>(sample) - lanes / 2, 0, static_cast<int32_t>(kSamples) - 1 - lanes);
+  const auto lane = hn::Sub(i, hn::Set(di, base));
+  const auto out = hn::Or(hn::Lt(lane, hn::Zero(di)), hn::Gt(lane, hn::Set(di, lanes - 1)));
+  return {i, hn::Sub(in, hn::ConvertTo(d, i)), base, lane, hn::AllFalse(di, out)};
 }
 
 HWY_INLINE V Look(D d, const float* table, const Place& place) {
-  const V a = hn::GatherIndex(d, table, place.index), b = hn::GatherIndex(d, table + 1, place.index);
+  V a, b;
+  if (HWY_LIKELY(place.near)) {
+    const auto lane = hn::IndicesFromVec(d, place.lane);
+    a = hn::TableLookupLanes(hn::LoadU(d, table + place.base), lane);
+    b = hn::TableLookupLanes(hn::LoadU(d, table + place.base + 1), lane);
+  } else {
+    a = hn::GatherIndex(d, table, place.index);
+    b = hn::GatherIndex(d, table + 1, place.index);
+  }
   return hn::MulAdd(hn::Sub(b, a), place.part, a);
 }
 
@@ -167,7 +187,9 @@ void Paint(const Fibre& fibre, const float* table, const Group& group) {
   for (int64_t i = 0; i < kGroup; i += lanes) {
     const V c = hn::Load(d, fibre.centre + i), per = hn::Load(d, fibre.per + i), f = hn::Load(d, fibre.flux + i);
     const auto below = [&](int64_t row) {
-      return Look(d, table, PlaceOf(d, hn::Mul(hn::Sub(hn::Set(d, static_cast<float>(row) - 0.5f), c), per)));
+      const float edge = static_cast<float>(row) - 0.5f;
+      const V z = hn::Mul(hn::Sub(hn::Set(d, edge), c), per);
+      return Look(d, table, PlaceOf(d, z, (edge - fibre.centre[i]) * fibre.per[i]));
     };
     V before = below(first);
     for (int64_t row = first; row <= last; row++) {
@@ -193,12 +215,13 @@ void Accumulate(const Fibre& fibre, const float* table, const float* density, co
     V s[kAll];
     for (V& one_sum : s) one_sum = zero;
     V z = hn::Mul(hn::Sub(hn::Set(d, static_cast<float>(first) - 0.5f), c), per);
-    Place place = PlaceOf(d, z);
+    const auto about = [&](int64_t row) { return (static_cast<float>(row) - 0.5f - fibre.centre[i]) * fibre.per[i]; };
+    Place place = PlaceOf(d, z, about(first));
     V below = Look(d, table, place), slope = Look(d, density, place);
     for (int64_t row = first; row <= last; row++) {
       const V y = hn::Set(d, static_cast<float>(row));
       const V zNext = hn::Mul(hn::Sub(hn::Set(d, static_cast<float>(row) + 0.5f), c), per);
-      place = PlaceOf(d, zNext);
+      place = PlaceOf(d, zNext, about(row + 1));
       const V next = Look(d, table, place), slopeNext = Look(d, density, place);
       const V part = hn::Sub(next, below), scale = hn::Neg(hn::Mul(f, per));
       const V byCentre = hn::Mul(scale, hn::Sub(slopeNext, slope));

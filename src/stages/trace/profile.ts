@@ -13,7 +13,7 @@ const BLOCK_FIBRES = 2;
 /** Windows of a call of kernel gather-profile along x, and the size of its moments. */
 const WINDOWS = 8;
 const SIDE = 48;
-const MOMENTS = SIDE * SIDE + 1;
+const MOMENTS = (SIDE * (SIDE + 1)) / 2 + 1;
 /** Knots in fibre, every so many: blocks of the slit head have 30. */
 const FIBRE_STEP = 20;
 /** Fewer fibres tell a mean alone, and those of a strip a term more for every so many. */
@@ -45,11 +45,11 @@ const PENALTY = 1e-10;
 /**
  * Calls of the kernel, each of a part of the chip's columns, and the columns that are used about the middle of each eighth of it. Within
  * a window the profile counts as one; so windows are short, and where all light is wanted there are many of them. The pixels of a row
- * in `columns` of them count as one: traces climb by 0.04 px in 16 columns at most, which is much less than a profile.
+ * in `columns` of them count as one: traces climb by 0.16 px in 64 columns at most, of which kernel gather-profile's two places leave 1e-6.
  */
 const COARSE_WINDOWS = { parts: 1, width: 32, columns: 16 };
 const QUICK_WINDOWS = { parts: 1, width: 64, columns: 16 };
-const FINE_WINDOWS = { parts: 4, width: 64, columns: 16 };
+const FINE_WINDOWS = { parts: 4, width: 64, columns: 64 };
 /** Fibres at either end of the slit whose profile is that of the next: splines are worst known at their ends. */
 const END_FIBRES = 4;
 
@@ -98,7 +98,7 @@ export interface ProfileOptions {
   readonly coarse?: boolean;
   /** From a quarter of the columns, for traces that are fitted again with the profile; default false. */
   readonly quick?: boolean;
-  /** Where the sums of blocks are kept from one call to the next, as they are 88 MB of a chip; made where it is too small. */
+  /** Where the sums of blocks are kept from one call to the next, as they are 45 MB of a chip; made where it is too small. */
   readonly memory?: { moments: Float64Array };
   readonly threads?: number;
 }
@@ -256,7 +256,7 @@ class Fit {
     const length = windows * this.rowsOfBlocks * MOMENTS;
     if (this.memory.moments.length < length) this.memory.moments = new Float64Array(length);
     const moments = this.memory.moments.subarray(0, length);
-    const table = { data: this.basis.table, rows: PROFILE_SAMPLES, cols: COMPONENTS, rowStride: COMPONENTS_STRIDE };
+    const table = { data: this.basis.table, rows: PROFILE_SAMPLES, cols: COMPONENTS_STRIDE };
     for (let part = 0; part < parts; part++) {
       const [from = 0, to = 0] = [part, part + 1].map((end) => Math.round((end * this.input.cols) / parts));
       await runKernel(
@@ -334,7 +334,7 @@ class Fit {
     for (let plane = 0; plane < along.length / ORDERS; plane++) {
       for (const [i, { k, along: order }] of this.unknowns.entries()) {
         if (k === COMPONENTS) continue;
-        const weight = moments[plane * MOMENTS + k * (SIDE + 1)] as number;
+        const weight = moments[plane * MOMENTS + (k * (k + 3)) / 2] as number;
         weights[i] = (weights[i] as number) + (along[plane * ORDERS + order] as number) ** 2 * weight;
       }
     }
@@ -402,56 +402,21 @@ class Fit {
     return out;
   }
 
-  /** Coefficients of the functions and the background at a node of the fibre that `acrossAt` was asked for. */
-  alongAt(across: Float64Array, node: number, parts: Float64Array): void {
-    parts.fill(0);
-    for (const [i, { k, along }] of this.unknowns.entries()) {
-      const q = (this.columnTerms[along] as Float64Array)[node] as number;
-      const part = k === COMPONENTS ? this.basis.count : k;
-      parts[part] = (parts[part] as number) + q * (across[i] as number);
+  /**
+   * Adds up the coefficients of the functions at a node of the fibre that `acrossAt` was asked for, in `parts` from `at` on.
+   * @returns that of the background
+   */
+  alongAt(across: Float64Array, node: number, parts: Float64Array, at: number): number {
+    let background = 0;
+    for (let i = 0; i < this.size; i++) {
+      const { k, along } = this.unknowns[i] as Unknown;
+      const value = ((this.columnTerms[along] as Float64Array)[node] as number) * (across[i] as number);
+      if (k === COMPONENTS) background += value;
+      else parts[at + k] = (parts[at + k] as number) + value;
     }
+    return background;
   }
 }
-
-/** Cumulative profile of given parts of a basis. */
-function sumInto(basis: Basis, parts: Float64Array, out: Float32Array | Float64Array): void {
-  let sum = 0;
-  out[0] = 0;
-  for (let s = 1; s < PROFILE_SAMPLES; s++) {
-    const [from, to] = [basis.first[s] as number, basis.last[s] as number];
-    for (let k = from; k <= to; k++) sum += (parts[k] as number) * (basis.steps[s * COMPONENTS_STRIDE + k] as number);
-    out[s] = sum;
-  }
-}
-
-/** Shares of four neighbouring samples in a value `t` behind the second (Lagrange): straight lines would flatten what is moved. */
-const cubic = (t: number): readonly [number, number, number, number] => [
-  (-t * (t - 1) * (t - 2)) / 6,
-  ((t + 1) * (t - 1) * (t - 2)) / 2,
-  (-(t + 1) * t * (t - 2)) / 2,
-  ((t + 1) * t * (t - 1)) / 6,
-];
-
-/** Writes `table` moved by `by` samples. */
-function move(table: Float64Array, by: number, out: Float64Array): void {
-  const last = table.length - 1;
-  const whole = Math.floor(by);
-  const [a, b, c, d] = cubic(by - whole);
-  // Beyond its ends the table stays as it ends.
-  const at = (i: number) => table[Math.min(Math.max(i, 0), last)] as number;
-  for (let s = 0; s <= last; s++) {
-    const i = s + whole;
-    if (i > 0 && i + 2 <= last) {
-      const [before, here] = [table[i - 1] as number, table[i] as number];
-      out[s] = a * before + b * here + c * (table[i + 1] as number) + d * (table[i + 2] as number);
-    } else {
-      out[s] = a * at(i - 1) + b * at(i) + c * at(i + 1) + d * at(i + 2);
-    }
-  }
-}
-
-/** The window of the centroid moves with the profile, and each round leaves a tenth of what was left. */
-const CENTRING_ROUNDS = 5;
 
 /** Light within `CENTROID_REACH` px of the centre says where a profile's centre is. */
 const CENTROID_REACH = 4;
@@ -465,63 +430,6 @@ export function centroidOf(table: ArrayLike<number>): number {
     sum += ((table[s + 1] as number) - (table[s] as number)) * ((s + 0.5) / PROFILE_PER_PIXEL - PROFILE_REACH);
   }
   return sum / ((table[to] as number) - (table[from] as number));
-}
-
-/** Moves a table until its centroid is 0, and gives by how much [px]. `sums`: memory for one value more than the table has. */
-function centre(table: Float64Array, sums: Float64Array, out: Float64Array): number {
-  for (let s = 0; s < table.length; s++) sums[s + 1] = (sums[s] as number) + (table[s] as number);
-  const from = (PROFILE_REACH - CENTROID_REACH) * PROFILE_PER_PIXEL;
-  const to = (PROFILE_REACH + CENTROID_REACH) * PROFILE_PER_PIXEL;
-  const at = (i: number) => table[i] as number;
-  const sum = (i: number) => sums[i] as number;
-  let shift = 0;
-  for (let round = 0; round < CENTRING_ROUNDS; round++) {
-    const by = shift * PROFILE_PER_PIXEL;
-    const whole = Math.floor(by);
-    const [a, b, c, d] = cubic(by - whole);
-    const value = (i: number) => a * at(i - 1) + b * at(i) + c * at(i + 1) + d * at(i + 2);
-    const upTo = (i: number) => a * sum(i - 1) + b * sum(i) + c * sum(i + 1) + d * sum(i + 2);
-    const [low, high] = [value(from + whole), value(to + whole)];
-    // The centroid of the light from sample to sample, summed by parts: without the moved table.
-    const area = upTo(to + whole) - upTo(from + 1 + whole);
-    const ends = (CENTROID_REACH - 0.5 / PROFILE_PER_PIXEL) * (high + low);
-    shift += (ends - area / PROFILE_PER_PIXEL) / (high - low);
-    // What has its centre outside has none; so the window stays within the table.
-    shift = Math.min(Math.max(shift, -CENTROID_REACH + 1), CENTROID_REACH - 1);
-  }
-  move(table, shift * PROFILE_PER_PIXEL, out);
-  return shift;
-}
-
-/** Memory for one profile after the other. */
-class Tabulator {
-  private readonly table = new Float64Array(PROFILE_SAMPLES);
-  private readonly sums = new Float64Array(PROFILE_SAMPLES + 1);
-  private readonly moved = new Float64Array(PROFILE_SAMPLES);
-
-  constructor(private readonly basis: Basis) {}
-
-  /** Writes the profile of a place into `out`: from 0 to 1, never falling, centroid 0; gives by how much it was moved and scaled. */
-  write(parts: Float64Array, out: Float32Array): { shift: number; scale: number } {
-    const { basis, table, sums, moved } = this;
-    for (let k = 0; k < basis.count; k++) {
-      // Light is not negative.
-      if (basis.positive) parts[k] = Math.max(parts[k] as number, 0);
-    }
-    sumInto(basis, parts, table);
-    for (let s = 1; s < PROFILE_SAMPLES; s++) table[s] = Math.max(table[s] as number, table[s - 1] as number);
-    const scale = (table[PROFILE_SAMPLES - 1] as number) - (table[0] as number);
-    const shift = centre(table, sums, moved);
-    const [low, high] = [moved[0] as number, moved[PROFILE_SAMPLES - 1] as number];
-    const per = 1 / (high - low);
-    let before = 0;
-    for (let s = 0; s < PROFILE_SAMPLES; s++) {
-      before = Math.max(before, ((moved[s] as number) - low) * per);
-      out[s] = before;
-    }
-    out[PROFILE_SAMPLES - 1] = 1;
-    return { shift, scale };
-  }
 }
 
 /**
@@ -542,26 +450,32 @@ export async function measureProfile(input: ProfileInput, options: ProfileOption
   );
   await fit.solve();
   const places = fibres * PROFILE_NODES;
-  const cumulative = new Float32Array(places * PROFILE_SAMPLES);
-  const [shift, scale, background] = [new Float32Array(places), new Float32Array(places), new Float32Array(places)];
-  const parts = new Float64Array(basis.count + 1);
-  const tabulator = new Tabulator(basis);
+  const parts = new Float64Array(places * COMPONENTS);
+  const background = new Float32Array(places);
   for (let f = 0; f < fibres; f++) {
     const across = fit.acrossAt(f);
     for (let node = 0; node < PROFILE_NODES; node++) {
-      fit.alongAt(across, node, parts);
       const at = f * PROFILE_NODES + node;
-      const out = cumulative.subarray(at * PROFILE_SAMPLES, (at + 1) * PROFILE_SAMPLES);
-      const made = tabulator.write(parts, out);
-      shift[at] = made.shift;
-      scale[at] = made.scale;
-      background[at] = parts[basis.count] as number;
+      background[at] = fit.alongAt(across, node, parts, at * COMPONENTS);
     }
   }
+  const cumulative = new Float32Array(places * PROFILE_SAMPLES);
+  const moved = new Float64Array(places * 2);
+  await runKernel(
+    'tabulate-profile',
+    {
+      basis: { data: basis.byFunction, rows: COMPONENTS, cols: PROFILE_SAMPLES },
+      parts: { data: parts, rows: places, cols: COMPONENTS },
+      cumulative: { data: cumulative, rows: places, cols: PROFILE_SAMPLES },
+      moved: { data: moved, rows: places, cols: 2 },
+    },
+    { positive: basis.positive },
+    { threads: options.threads ?? 1 },
+  );
   return {
     profile: { fibres, nodes: PROFILE_NODES, samples: PROFILE_SAMPLES, cumulative },
-    shift,
-    scale,
+    shift: Float32Array.from({ length: places }, (_, i) => moved[2 * i] as number),
+    scale: Float32Array.from({ length: places }, (_, i) => moved[2 * i + 1] as number),
     background,
     error: fit.errors,
     chi2: fit.chi2 / Math.max(fit.pixels, 1),

@@ -11,10 +11,8 @@ export interface Basis {
   readonly count: number;
   /** f32 [sample][COMPONENTS_STRIDE]; functions beyond `count` are 0. */
   readonly table: Float32Array;
-  /** f64 [sample][COMPONENTS_STRIDE] what each adds from one sample to the next, and the first and last that add something. */
-  readonly steps: Float64Array;
-  readonly first: Int32Array;
-  readonly last: Int32Array;
+  /** f32 [COMPONENTS][sample] the same. */
+  readonly byFunction: Float32Array;
   /** Whether the functions are cumulative light by themselves, so that none may have a negative part in a profile. */
   readonly positive: boolean;
   /** Distances of the functions' middles from the centre [px]. */
@@ -33,22 +31,12 @@ const KNOTS = [0, 0.4, 0.8, 1.2, 1.6, 2, 2.4, 2.8, 3.2, 3.6, 4, 4.5, 5.1, 5.9, 7
  */
 export const WING_FROM = 4.5;
 
-/** The steps of a table. */
-function stepsOf(table: Float32Array, count: number): Pick<Basis, 'steps' | 'first' | 'last'> {
-  const steps = new Float64Array(table.length);
-  const [first, last] = [new Int32Array(PROFILE_SAMPLES), new Int32Array(PROFILE_SAMPLES).fill(-1)];
-  for (let s = 1; s < PROFILE_SAMPLES; s++) {
-    first[s] = count;
-    for (let k = 0; k < count; k++) {
-      const i = s * COMPONENTS_STRIDE + k;
-      steps[i] = (table[i] as number) - (table[i - COMPONENTS_STRIDE] as number);
-      if (steps[i] === 0) continue;
-      first[s] = Math.min(first[s] as number, k);
-      last[s] = k;
-    }
-  }
-  return { steps, first, last };
-}
+/** The functions of a table, one after the other. */
+const transposed = (table: Float32Array): Float32Array =>
+  Float32Array.from(
+    { length: COMPONENTS * PROFILE_SAMPLES },
+    (_, i) => table[(i % PROFILE_SAMPLES) * COMPONENTS_STRIDE + Math.floor(i / PROFILE_SAMPLES)] as number,
+  );
 
 /** Cubic B-spline over five knots, by the recurrence of Cox (1972) and de Boor (1972). */
 function spline(knots: readonly number[], k: number, degree: number, z: number): number {
@@ -100,7 +88,7 @@ function splineBasis(): Basis {
   return {
     count: kept.length,
     table: folded,
-    ...stepsOf(folded, kept.length),
+    byFunction: transposed(folded),
     positive: true,
     middle: kept.map((k) => middle[k] as number),
   };
@@ -119,7 +107,7 @@ function hermiteBasis(orders: number): Basis {
   return {
     count: orders,
     table,
-    ...stepsOf(table, orders),
+    byFunction: transposed(table),
     positive: false,
     middle: Array.from({ length: orders }, () => 0),
   };

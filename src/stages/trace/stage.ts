@@ -12,8 +12,8 @@ const SECONDS_PER_PIXEL = 7e-7;
 const FIXED_SECONDS = 0.5;
 /** Image, error, bits, weights, and the image without scattered light, as they are read and worked on. */
 const BYTES_PER_PIXEL = 28;
-/** Traces, their covariance and profiles of 300 fibres, and 88 MB of normal equations: 32 windows of 150 blocks. */
-const FIXED_BYTES = 210e6;
+/** Traces, their covariance and profiles of 300 fibres, and 45 MB of normal equations: 32 windows of 150 blocks. */
+const FIXED_BYTES = 167e6;
 /** Eleven maps of 300 fibres and 2048 columns, and the profiles. */
 const PRODUCT_BYTES = 33e6;
 
@@ -56,6 +56,7 @@ export const stage: Stage = {
     'draw-traces',
     'gather-profile',
     'solve-profile',
+    'tabulate-profile',
     'fit-background',
     'evaluate-illumination',
     'subtract-images',
