@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 
 #include "generated/trace-fit.h"
 
@@ -30,7 +31,7 @@ using DI = hn::Rebind<int32_t, D>;
 // A fibre in a group of columns. Columns without a trace have flux 0 and the centre of another.
 struct Fibre {
   HWY_ALIGN float centre[kGroup], per[kGroup], flux[kGroup], valid[kGroup];
-  float low, high, widest;  // of the centres, and the largest width
+  float low, high, widest, steepest;  // of the centres, and the largest width and its inverse's largest value
   bool any, light;
 };
 
@@ -40,7 +41,7 @@ void Take(const View<const float>& centre, const View<const float>& width, const
           int64_t x, int64_t n, Fibre* out) {
   const float *c = centre.at(0, fibre) + x, *w = width.at(0, fibre) + x, *f = flux.at(0, fibre) + x;
   out->any = out->light = false;
-  out->widest = 0;
+  out->widest = out->steepest = 0;
   float some = 0;
   for (int64_t i = 0; i < kGroup; i++) {
     const bool valid = i < n && Good(c[i], 1e6f) && w[i] > 0.05f && w[i] < 20.0f && Good(f[i], 1e9f);
@@ -48,6 +49,7 @@ void Take(const View<const float>& centre, const View<const float>& width, const
     out->centre[i] = valid ? c[i] : 0.0f;
     out->per[i] = valid ? 1.0f / w[i] : 1.0f;
     out->flux[i] = valid ? f[i] : 0.0f;
+    out->steepest = std::max(out->steepest, out->per[i]);
     if (!valid) continue;
     if (!out->any || c[i] < out->low) out->low = c[i];
     if (!out->any || c[i] > out->high) out->high = c[i];
@@ -61,29 +63,30 @@ void Take(const View<const float>& centre, const View<const float>& width, const
   }
 }
 
-// The profile between two nodes, and its density by central differences; one sample of padding on each side.
-void Blend(const float* a, const float* b, float part, float* table) {
+// The profile between two nodes, in samples from `from` up to `to`.
+void Blend(const float* a, const float* b, float part, int64_t from, int64_t to, float* table) {
   const hn::ScalableTag<float> d;
   const auto n = static_cast<int64_t>(hn::Lanes(d));
   const auto p = hn::Set(d, part);
-  int64_t i = 0;
-  for (; i + n <= kSamples; i += n) {
-    const auto from = hn::LoadU(d, a + i);
-    hn::StoreU(hn::MulAdd(hn::Sub(hn::LoadU(d, b + i), from), p, from), d, table + i);
+  int64_t i = from;
+  for (; i + n <= to; i += n) {
+    const auto before = hn::LoadU(d, a + i);
+    hn::StoreU(hn::MulAdd(hn::Sub(hn::LoadU(d, b + i), before), p, before), d, table + i);
   }
-  for (; i < kSamples; i++) table[i] = a[i] + (b[i] - a[i]) * part;
+  for (; i < to; i++) table[i] = a[i] + (b[i] - a[i]) * part;
 }
 
-void Differentiate(const float* table, float* density) {
+// Its density there by central differences; 0 at both ends.
+void Differentiate(const float* table, int64_t from, int64_t to, float* density) {
   const hn::ScalableTag<float> d;
   const auto n = static_cast<int64_t>(hn::Lanes(d));
   const auto half = hn::Set(d, kPerPixel / 2);
-  density[0] = density[kSamples - 1] = 0;
-  int64_t i = 1;
-  for (; i + n <= kSamples - 1; i += n) {
+  density[from] = density[to - 1] = 0;
+  int64_t i = from + 1;
+  for (; i + n <= to - 1; i += n) {
     hn::StoreU(hn::Mul(hn::Sub(hn::LoadU(d, table + i + 1), hn::LoadU(d, table + i - 1)), half), d, density + i);
   }
-  for (; i < kSamples - 1; i++) density[i] = (table[i + 1] - table[i - 1]) * (kPerPixel / 2);
+  for (; i < to - 1; i++) density[i] = (table[i + 1] - table[i - 1]) * (kPerPixel / 2);
 }
 
 // Where values fall in the table, and their shares between samples.
@@ -289,8 +292,11 @@ Status TraceFit(const KernelCall& call) {
   float *table = scratch, *density = scratch + 512;
   const int64_t planes = image.planes * kGroup, cols = image.cols;
   Group group{scratch + 1088, scratch + 1088 + planes, scratch + 1088 + 2 * planes, image.planes, 0};
-  Fibre fibre;
+  const auto fibres = std::make_unique<Fibre[]>(kFibres);
   double found[kFibres][kAll];
+  for (int64_t v = 0; v < kValues; v++) {
+    for (int64_t k = 0; k < kFibres; k++) std::fill_n(sums.at(v, k), kBins, 0.0);
+  }
   for (int64_t bin = 0; bin < kBins; bin++) {
     for (auto& row : found) std::fill_n(row, kAll, 0.0);
     const int64_t end = bin % params.every == params.every / 2 ? (bin + 1) * cols / kBins : 0;
@@ -302,20 +308,33 @@ Status TraceFit(const KernelCall& call) {
       const double at = cols > 1 ? middle / static_cast<double>(cols - 1) * (kNodes - 1) : 0.0;
       const int64_t node = std::min<int64_t>(static_cast<int64_t>(at), kNodes - 2);
       const auto part = static_cast<float>(at - static_cast<double>(node));
-      for (const bool painting : {true, false}) {
-        for (int64_t k = 0; k < kFibres; k++) {
-          Take(centre, width, flux, k, x, group.n, &fibre);
-          if (!fibre.any || (painting && !fibre.light)) continue;
-          Blend(profile.at(k, node), profile.at(k, node + 1), part, table);
-          if (painting) {
-            Paint(fibre, table, group);
-          } else {
-            Differentiate(table, density);
-            Accumulate(fibre, table, density, params, group, found[k]);
-          }
+      for (int64_t k = 0; k < kFibres; k++) {
+        // Traces are pages apart, as rows are.
+        constexpr int64_t kAhead = 8;
+        if (k + kAhead < kFibres) {
+          for (const auto* port : {&centre, &width, &flux}) __builtin_prefetch(port->at(0, k + kAhead) + x);
         }
+        Take(centre, width, flux, k, x, group.n, &fibres[k]);
+      }
+      for (int64_t k = 0; k < kFibres; k++) {
+        if (!fibres[k].any || !fibres[k].light) continue;
+        Blend(profile.at(k, node), profile.at(k, node + 1), part, 0, kSamples, table);
+        Paint(fibres[k], table, group);
+      }
+      for (int64_t k = 0; k < kFibres; k++) {
+        const Fibre& fibre = fibres[k];
+        if (!fibre.any) continue;
+        // The edges of the pixels in reach, and a row more on either side, where the columns do not lie alike.
+        const float most = (params.reach + fibre.high - fibre.low + 2) * fibre.steepest;
+        const auto half = static_cast<int64_t>(std::min(most, kTableReach) * kPerPixel) + kGroup;
+        const int64_t from = std::max<int64_t>(kSamples / 2 - half, 0);
+        const int64_t to = std::min(kSamples / 2 + half + 1, kSamples);
+        Blend(profile.at(k, node), profile.at(k, node + 1), part, from, to, table);
+        Differentiate(table, from, to, density);
+        Accumulate(fibre, table, density, params, group, found[k]);
       }
     }
+    if (end == 0) continue;
     for (int64_t k = 0; k < kFibres; k++) {
       if (params.pedestal) Marginalise(found[k]);
       for (int64_t v = 0; v < kValues; v++) sums.at(v, k)[bin] = found[k][v];
