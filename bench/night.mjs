@@ -248,12 +248,20 @@ const seconds = {
 const busy = [...outcomes.values()].reduce((sum, { seconds: s }) => sum + s, 0);
 const kindOf = new Map(made.truth.exposures.map(({ exposure, claim }) => [exposure, claim]));
 const byKind = new Map();
+/** The same by kind and stage. */
+const stagesOfKind = {};
 let joint = 0;
-for (const { job, seconds: s } of outcomes.values()) {
+for (const { job, stage, seconds: s } of outcomes.values()) {
   const exposure = /-apo-\d+(?:-[a-c])?-(\d{4})$/.exec(job)?.[1];
   const share = (total * s) / busy;
-  if (exposure === undefined) joint += share;
-  else byKind.set(kindOf.get(Number(exposure)), (byKind.get(kindOf.get(Number(exposure))) ?? 0) + share);
+  if (exposure === undefined) {
+    joint += share;
+    continue;
+  }
+  const kind = kindOf.get(Number(exposure));
+  byKind.set(kind, (byKind.get(kind) ?? 0) + share);
+  stagesOfKind[kind] ??= {};
+  stagesOfKind[kind][stage] = (stagesOfKind[kind][stage] ?? 0) + share;
 }
 const numberOf = (list) => {
   const counts = new Map();
@@ -261,6 +269,9 @@ const numberOf = (list) => {
   return counts;
 };
 const here = numberOf(made.truth.exposures);
+for (const [kind, stages] of Object.entries(stagesOfKind)) {
+  for (const stage of Object.keys(stages)) stages[stage] /= here.get(kind);
+}
 const whole = numberOf(planNight({ ...size, objects: NIGHT - NO_OBJECTS }).exposures);
 // Kinds that were not measured are taken as the nearest one that was.
 const like = { quartzflat: 'domeflat', thar: 'une', fpi: 'une' };
@@ -294,6 +305,7 @@ const result = {
   coreSecondsPerExposureTo2d: images,
   coreSecondsByStage: byStage,
   coreSecondsByKind: Object.fromEntries([...byKind].map(([kind, s]) => [kind, s / here.get(kind)])),
+  coreSecondsByKindAndStage: stagesOfKind,
   coreSecondsOfBuildsAndJoins: joint,
   peakMegabytes: peakKb / 1024,
   memory: args.memory,
@@ -324,7 +336,12 @@ const lines = [
     `${fixed(perExposure, 2)} (goal ${GOAL_SPECTRA_SECONDS}: ${goal(perExposure <= GOAL_SPECTRA_SECONDS)})`,
   ],
   ...Object.entries(byStage).map(([stage, s]) => [`  ${stage}, in all`, fixed(s, 2)]),
-  ...[...byKind].map(([kind, s]) => [`  ${kind}`, fixed(s / here.get(kind), 2)]),
+  ...[...byKind].map(([kind, s]) => [
+    `  ${kind}, each`,
+    `${fixed(s / here.get(kind), 2)}: ${Object.entries(stagesOfKind[kind])
+      .map(([stage, part]) => `${stage} ${fixed(part, 2)}`)
+      .join(', ')}`,
+  ]),
   ['  builds and joins, in all', fixed(joint, 2)],
   ['peak of memory', `${fixed(result.peakMegabytes, 0)} MB, budget ${args.memory}`],
   ...Object.entries(seconds).map(([name, s]) => [`share of ${name}`, `${fixed((100 * s) / total)} %`]),
