@@ -19,6 +19,7 @@ import { refuseLines, refuseUneven } from './continuum.js';
 import { FIGURE, FIGURES, type FitStep, type Fitted, smoothWidths, startSeries, TraceFitter } from './fit.js';
 import { followFibres } from './follow.js';
 import { findFibres, type Identification } from './identify.js';
+import { Mixer } from './mixing.js';
 import { type MeasuredProfile, measureProfile, profileKindOf } from './profile.js';
 import {
   CENTRE_FROM,
@@ -52,18 +53,13 @@ const SMOOTH: FitStep = { flux: 6, centre: 5, width: 0, clip: 0, every: 8, pedes
 /** With the profile and the background that those measured, and the widths of before: what is wrong with them is in the profile. */
 const MIDDLE: FitStep = { flux: 8, centre: 6, width: 0, clip: 0, every: 4, pedestal: false };
 /**
- * Rounds of a profile and the traces that it gives, before that of record: first of few terms, then of all. What light belongs to wings, to
- * scattered light and to the fibres is told apart slowly: a round leaves nine tenths of what is wrong with that and nothing of other
- * errors. So a round goes `go` times as far as it would: for errors of which 0 to 0.9 are left these are the inverse roots of a Chebyshev
- * polynomial (Richardson's iteration; Varga, Matrix Iterative Analysis, chapter 5), the longest step last but for what follows.
+ * Rounds of a profile and the traces that it gives, before that of record: one of few terms, the others of all. What light belongs to wings,
+ * to scattered light and to the fibres is told apart slowly: a round leaves up to nine tenths of what is wrong with that and nothing of
+ * other errors. So rounds of all terms go on from what those before them did. More of them change nothing that shows.
  */
-const ROUNDS: readonly { readonly coarse: boolean; readonly go: number }[] = [
-  { coarse: true, go: 1 },
-  { coarse: true, go: 1.5 },
-  { coarse: false, go: 1.8 },
-  { coarse: false, go: 1.06 },
-  { coarse: false, go: 5 },
-];
+const ROUNDS = 6;
+/** Terms of a fibre's light along x whose changes say what goes slowly: all of the chip has it, and it is smooth. */
+const SLOW_TERMS = 4;
 /** With the profile of record: the last step alone decides, and drops what no fibre explains. */
 const FINE: readonly FitStep[] = [
   { flux: 8, centre: 6, width: 4, clip: 0, every: 4, pedestal: false },
@@ -100,22 +96,23 @@ function correct(terms: Float64Array, { shift, scale }: MeasuredProfile): void {
 }
 
 /**
- * What goes slowly is small: thousandths of a pixel and of the fibres' usual light. A fibre that a round moved by much (cut by an edge) stays
- * there. One without light moves by much of its own, but must go with the others: what is taken for its light is theirs.
+ * What goes slowly is small: thousandths of a pixel and of the fibres' usual light. A fibre that is to go farther than this (cut by an edge)
+ * goes as far as a round alone moved it.
  */
 const FURTHEST = { px: 0.02, part: 0.02 };
 
-/** Moves light and places of each fibre up to `go` times as far from where they were as a round moved them. */
-function goFurther({ terms, held }: Fitted, before: Float64Array, go: number): void {
-  const usual = median([...held.keys()].flatMap((i) => (held[i] === true ? [] : [Math.abs(at(terms, i * TERMS))])));
+/** Moves light and places of the fibres on from where a round moved them. */
+function goOn(mixer: Mixer, { terms, held }: Fitted, before: Float64Array): void {
+  const free = [...held.keys()].filter((i) => held[i] !== true);
+  const usual = median(free.map((i) => Math.abs(at(terms, i * TERMS))));
+  const slow = free.flatMap((i) =>
+    Array.from({ length: SLOW_TERMS }, (_, k) => (at(terms, i * TERMS + k) - at(before, i * TERMS + k)) / usual),
+  );
+  const added = mixer.next(terms, Float64Array.from(slow));
   for (let from = 0; from < terms.length; from += TERMS) {
-    const moved = (first: number, last: number) =>
-      Math.max(...before.subarray(from + first, from + last).map((v, k) => Math.abs(at(terms, from + first + k) - v)));
-    const limits = [FURTHEST.px / moved(CENTRE_FROM, WIDTH_FROM), (FURTHEST.part * usual) / moved(0, FLUX_TERMS)];
-    const times = Math.max(1, Math.min(go, ...limits));
-    for (let k = from; k < from + WIDTH_FROM; k++) {
-      terms[k] = at(before, k) + times * (at(terms, k) - at(before, k));
-    }
+    const most = (first: number, last: number) => Math.max(...added.subarray(from + first, from + last).map(Math.abs));
+    if (most(CENTRE_FROM, WIDTH_FROM) > FURTHEST.px || most(0, FLUX_TERMS) > FURTHEST.part * usual) continue;
+    for (let k = from; k < from + WIDTH_FROM; k++) terms[k] = at(terms, k) + at(added, k);
   }
 }
 
@@ -287,12 +284,14 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
     );
     return { ...shape, scattered, image };
   };
-  for (const { coarse, go } of ROUNDS) {
+  const mixer = new Mixer(ROUNDS);
+  for (let round = 0; round < ROUNDS; round++) {
+    const coarse = round === 0;
     const before = Float64Array.from(fitter.fitted.terms);
     // What is told apart slowly stays as the last rounds have it, with the noise of the columns that those look at: so at all of them.
     const { profile, image } = await measure({ coarse, quick: coarse });
     await timed('fit', () => fitter.step({ ...common, image, profile }, MIDDLE));
-    goFurther(fitter.fitted, before, go);
+    if (!coarse) goOn(mixer, fitter.fitted, before);
   }
   const { profile, error: profileError, scattered: background, image } = await measure({ coarse: false, quick: false });
   for (const step of FINE) await timed('fit', () => fitter.step({ ...common, image, profile }, step));

@@ -20,10 +20,11 @@ export interface Basis {
 }
 
 /**
- * Knots above the centre [px]. 0.4 px resolve a profile of sigma 0.8 px to 1e-4 (the error of a cubic spline is h^4 f'''' / 384); in the
- * wings there is less light, and less of it varies. Multiples of the table's step, so that sums over steps are exact.
+ * Knots above the centre [px]. 0.4 px resolve a profile of sigma 0.8 px to 1e-4 (the error of a cubic spline is h^4 f'''' / 384). Wings have
+ * few, as those of gratings and dust are smooth: fibres are 6.6 px apart, and a wing that could have a bump there would take the
+ * neighbours' light, which shows only beside gaps. Multiples of the table's step, so that sums over steps are exact.
  */
-const KNOTS = [0, 0.4, 0.8, 1.2, 1.6, 2, 2.4, 2.8, 3.2, 3.6, 4, 4.5, 5.1, 5.9, 7, 8.5, 10, 12];
+const KNOTS = [0, 0.4, 0.8, 1.2, 1.6, 2, 2.4, 2.8, 3.2, 3.6, 4, 4.6, 6.6, 12];
 
 /**
  * What lies farther from the centre [px] is wings, and symmetric. Where fibres are packed as densely as here, light moved from one wing of all
