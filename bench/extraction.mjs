@@ -136,7 +136,8 @@ function leak({ cols, fibres, truth }, spectra) {
       for (let x = 0; x < cols; x++) {
         const i = f * cols + x;
         const bright = Math.max(truth.flux[i - cols], truth.flux[i + cols]);
-        if (!(found.ivar[i] > 0 && bright > 0) || (found.dq[i] & DQ.OFF_CHIP) !== 0) continue;
+        // A broken neighbour is not bright.
+        if (!(found.ivar[i] > 0 && bright > 100 * truth.flux[i]) || (found.dq[i] & DQ.OFF_CHIP) !== 0) continue;
         const left = Math.abs(found.flux[i] - truth.flux[i]) / bright;
         most = Math.max(most, left);
         squares += left * left;
