@@ -38,7 +38,8 @@ if (![undefined, 'given', 'measured'].includes(args.only) || !/^[abc]{1,3}$/.tes
 }
 setUp('product', true);
 const js = (path) => import(new URL(`build/js/${path}`, `file://${ROOT}`));
-const { BAD_PIXELS, extractWith } = await js('stages/extract/methods.js');
+const { extractWith } = await js('stages/extract/methods.js');
+const { NO_WEIGHT_BITS } = await js('stages/rates_image.js');
 const { mockSpectra } = await js('simulate/spectra.js');
 const { DQ } = await js('core/generated/dq.js');
 
@@ -97,7 +98,7 @@ function judge({ cols, fibres, truth }, spectra, most = Number.POSITIVE_INFINITY
       const flux = truth.flux[i];
       const signal = flux * Math.sqrt(reference.ivar[i]);
       if (!(signal >= LOW && signal < HIGH && found.ivar[i] > 0)) continue;
-      if ((found.dq[i] & (BAD_PIXELS | DQ.OFF_CHIP)) !== 0) continue;
+      if ((found.dq[i] & (NO_WEIGHT_BITS | DQ.OFF_CHIP)) !== 0) continue;
       const z = (found.flux[i] - flux) * Math.sqrt(found.ivar[i]);
       const bin = bins[Math.floor((Math.log(signal / LOW) / Math.log(HIGH / LOW)) * BINS)];
       if (Math.abs(z) > most) {

@@ -56,6 +56,7 @@ export {
 export * from './core/errors.js';
 export { DQ, DQ_BITS } from './core/generated/dq.js';
 export type { CalibrationRule, Identity, Instrument, ProvenanceEntry } from './core/product.js';
+export type { Extracted, ExtractionMethod, FibreState, Profile, Spectrograph, Traces, Tweak } from './core/spectra.js';
 export { version } from './core/version.js';
 export {
   type BoundArray,
@@ -71,6 +72,7 @@ export { encodeFits, type FitsFile, type FitsLimits, type HduInput, Header, open
 export { apogee } from './instruments/apogee/index.js';
 export { nirc2 } from './instruments/nirc2/index.js';
 export { nirspec } from './instruments/nirspec/index.js';
+export { type HandOutcome, type HandRequest, runStage } from './night/by_hand.js';
 export { type BuildOutcome, type BuildRequest, buildCalibration } from './night/calib.js';
 export {
   type CheckFinding,
@@ -84,6 +86,7 @@ export { type Comparison, diff, type ProductDiff } from './night/diff.js';
 export { examine, type Finding } from './night/doctor.js';
 export { type DryRunRequest, dryRun as planNight, type PlanSum, planDot, planSum } from './night/dry_run.js';
 export { type Inspection, inspect } from './night/inspect.js';
+export { type ComparedFiles, compareProfileFiles } from './night/profiles.js';
 export {
   bitEvolution,
   compareCalibrationFiles,
@@ -103,8 +106,23 @@ export {
   reindexCalibrations,
 } from './night/registry.js';
 export { type NightPage, type ReportOutcome, type ReportRequest, report as reportNight } from './night/report.js';
+export { reduceSlit, type SlitRequest } from './night/slit.js';
+export { type SpectraQaOptions, type SpectraQaOutcomes, writeSpectraQa } from './night/spectra_qa.js';
 export { type Picture, type ViewOptions, view } from './night/view.js';
-export { type SimulateOptions, type SimulateResult, simulateExposure } from './simulate/index.js';
+export {
+  type MockSpectra,
+  type MockSpectraOptions,
+  mockSpectra,
+  type SimulateOptions,
+  type SimulateResult,
+  simulateExposure,
+} from './simulate/index.js';
+export { type ExtractionInputs, type ExtractionOptions, extractWith } from './stages/extract/methods.js';
+export { stage as extractStage } from './stages/extract/stage.js';
+export { stage as modelStage } from './stages/model/stage.js';
 export type { DiffOptions, DiffStatus, HduDiff } from './stages/qa/diff.js';
 export { type RampContext, type RampOptions, type RampResult, rampOptions, reduceRamp } from './stages/ramp/index.js';
+export { readSpectra, type SpectraProduct } from './stages/spectra_product.js';
+export { stage as traceStage } from './stages/trace/stage.js';
+export { readTraces, type TraceProduct } from './stages/trace_product.js';
 export { hashFile, openStore, productKey, type Store, type VerifyResult, verifyDirectory } from './store/index.js';

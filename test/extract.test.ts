@@ -4,13 +4,19 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { InputError, UsageError } from '../src/core/errors.js';
-import { DQ } from '../src/core/generated/dq.js';
-import { openFits } from '../src/fits/index.js';
-import { runStage } from '../src/night/by_hand.js';
-import { type MockSpectra, mockSpectra } from '../src/simulate/index.js';
-import { stage } from '../src/stages/extract/stage.js';
-import { readSpectra, type SpectraProduct, saneSpectra } from '../src/stages/spectra_product.js';
+import {
+  DQ,
+  InputError,
+  type MockSpectra,
+  mockSpectra,
+  openFits,
+  readSpectra,
+  runStage,
+  type SpectraProduct,
+  extractStage as stage,
+  UsageError,
+} from '../src/index.js';
+import { saneSpectra } from '../src/stages/spectra_product.js';
 import { hasProgram, rampline } from './cli.js';
 import { writeImage, writeTraces } from './spectra_files.js';
 

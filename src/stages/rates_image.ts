@@ -4,6 +4,7 @@ import { DQ } from '../core/generated/dq.js';
 import { largeBuffer, largeF32, runKernel } from '../engine/index.js';
 import type { FitsFile } from '../fits/index.js';
 import { BAD_BITS } from './measure.js';
+import { MOST_PIXELS } from './product_parts.js';
 
 export interface RatesImage {
   readonly rows: number;
@@ -24,9 +25,6 @@ export interface RatesImage {
 /** Units of rates. */
 export const RATE_UNITS = ['DN/read', 'electron/s'] as const;
 export type RateUnit = (typeof RATE_UNITS)[number];
-
-/** More than any detector has along a side. */
-const MOST_PIXELS = 16_384;
 
 /**
  * Bits of pixels that nothing is taken from. A pixel that lost differences to jumps keeps an unbiased rate and an honest error, so

@@ -12,6 +12,7 @@ import {
 } from '../core/spectra.js';
 import type { CardInput, FitsFile, FitsImage, FitsTable, HduInput } from '../fits/index.js';
 import { histogramOf } from './measure.js';
+import { imageOf, MOST_FIBRES, MOST_PIXELS } from './product_parts.js';
 import { RATE_UNITS, type RateUnit } from './rates_image.js';
 
 /** Layout of the product; raise it when a reader could notice. */
@@ -240,10 +241,6 @@ export function encodeSpectra(
   return { cards, hdus };
 }
 
-/** More than any detector has. */
-const MOST_PIXELS = 16_384;
-const MOST_FIBRES = 4096;
-
 /** A whole number of the primary header, checked before memory is taken on its word. */
 function whole(file: FitsFile, keyword: string, least: number, most: number): number {
   const value = file.hdu(0).header.number(keyword, Number.NaN);
@@ -280,27 +277,6 @@ export function readSpectraFacts(file: FitsFile): SpectraFacts {
     flat: whole(file, 'FLATEXP', 0, 1e6),
     rows: whole(file, 'ROWS', 1, MOST_PIXELS),
   };
-}
-
-/** Reads an image of that shape and type, its size checked first. */
-async function imageOf<T extends FitsImage['data']>(
-  file: FitsFile,
-  name: string,
-  shape: readonly number[],
-  type: { new (length: number): T },
-): Promise<T> {
-  const hdu = file.hdu(name);
-  const received = [...hdu.axes].reverse();
-  const where = { file: file.path, hdu: hdu.index };
-  if (received.length !== shape.length || shape.some((n, i) => n !== received[i])) {
-    throw new InputError(
-      `expected ${shape.join(' x ')} in ${name}, received ${received.join(' x ') || 'nothing'}`,
-      where,
-    );
-  }
-  const { data, type: stored } = await file.readImageAsync(hdu);
-  if (data instanceof type) return data;
-  throw new InputError(`expected ${type.name} in ${name}, received ${stored}`, where);
 }
 
 /** How many values of an array are missing; those that are not must lie in the range. */

@@ -13,6 +13,7 @@ import {
 import type { CardInput, FitsFile, HduInput } from '../fits/index.js';
 import { hermiteSeries } from './gauss_hermite.js';
 import { histogramOf, quantile } from './measure.js';
+import { imageOf, MOST_FIBRES, MOST_PIXELS, numberCard } from './product_parts.js';
 import { RATE_UNITS, type RateUnit } from './rates_image.js';
 
 /** Layout of the product; raise it when a reader could notice. */
@@ -83,10 +84,6 @@ export function countStates(states: readonly FibreState[]): Record<FibreState, n
   const count = (state: FibreState) => states.filter((one) => one === state).length;
   return Object.fromEntries(FIBRE_STATES.map((state) => [state, count(state)])) as Record<FibreState, number>;
 }
-
-/** A card cannot hold NaN: it is left out. */
-const numberCard = (keyword: string, value: number, comment: string): CardInput[] =>
-  Number.isFinite(value) ? [[keyword, Number(value.toPrecision(7)), comment]] : [];
 
 /** The profiles once more, as those write them down who take the observatory's own: a row for each fibre and node. */
 function hermiteTable({ fibres, cols, profile }: Traces): HduInput {
@@ -197,28 +194,6 @@ export function encodeTraces(
   return { cards, hdus };
 }
 
-function expectShape(file: FitsFile, name: string, received: readonly number[], wanted: readonly number[]): void {
-  if (received.length === wanted.length && wanted.every((n, i) => n === received[i])) return;
-  throw new InputError(`expected ${wanted.join(' x ')} in ${name}, received ${received.join(' x ') || 'nothing'}`, {
-    file: file.path,
-    hdu: file.hdu(name).index,
-  });
-}
-
-/** Reads an image after its size was checked against the header. */
-async function imageOf<T extends Float32Array | Uint32Array>(
-  file: FitsFile,
-  name: string,
-  shape: readonly number[],
-  type: { new (length: number): T },
-): Promise<T> {
-  const hdu = file.hdu(name);
-  expectShape(file, name, [...hdu.axes].reverse(), shape);
-  const { data, type: received } = await file.readImageAsync(hdu);
-  if (data instanceof type) return data;
-  throw new InputError(`expected ${type.name} in ${name}, received ${received}`, { file: file.path, hdu: hdu.index });
-}
-
 /** Throws what is wrong with an HDU. */
 type Refuse = (name: string, message: string) => never;
 
@@ -261,9 +236,6 @@ function sizeOf(file: FitsFile, keyword: string, most: number): number {
   throw new InputError(`expected ${keyword} from 1 to ${most}, received ${value}`, { file: file.path, hdu: 0 });
 }
 
-/** More than any detector has. */
-const MOST_PIXELS = 16_384;
-const MOST_FIBRES = 4096;
 /** A trace may lie beyond the chip by this much [px]: most of those of a strip do. */
 const BEYOND = MOST_PIXELS;
 const MOST_WIDTH = 20;

@@ -15,6 +15,7 @@ import { runKernel } from '../../engine/index.js';
 import type { CardInput, HduInput, Header } from '../../fits/index.js';
 import { type Background, fitBackground, subtractBackground } from '../background.js';
 import { countBits, median, rowProfile } from '../measure.js';
+import { numberCard } from '../product_parts.js';
 import { type RatesImage, readRates, weightsOf } from '../rates_image.js';
 import { encodeSpectra, type ModelTerm, type SpectraFibre } from '../spectra_product.js';
 import type { StageBody, StageContext } from '../stage.js';
@@ -105,10 +106,6 @@ function timeCards(header: Header): CardInput[] {
   }
   return cards;
 }
-
-/** A card cannot hold NaN: it is left out. */
-const numberCard = (keyword: string, value: number, comment: string): CardInput[] =>
-  Number.isFinite(value) ? [[keyword, Number(value.toPrecision(7)), comment]] : [];
 
 /** Quality bits of whole fibres: of their state in the flat of the traces, and of their throughput in the dome flat. */
 function bitsOf(traces: Traces, { values }: Throughput): Uint32Array {

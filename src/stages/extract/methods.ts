@@ -1,7 +1,6 @@
 /** The ways to take spectra from an image, behind one interface: arrays in, arrays out. */
 
 import { BugError, UsageError } from '../../core/errors.js';
-import { DQ, DQ_BITS } from '../../core/generated/dq.js';
 import {
   type Decorrelated,
   type Extracted,
@@ -12,6 +11,7 @@ import {
   RESOLUTION_PLANES,
 } from '../../core/spectra.js';
 import { type BoundArray, runKernel } from '../../engine/index.js';
+import { NO_WEIGHT_BITS } from '../rates_image.js';
 
 /** An image and where the fibres lie in it. */
 export interface ExtractionInputs {
@@ -38,7 +38,7 @@ export interface ExtractionInputs {
 
 /** What may be asked; not every method uses all. */
 export interface ExtractionOptions {
-  /** Bits of pixels that have no weight; `BAD_PIXELS`. */
+  /** Bits of pixels that have no weight; `NO_WEIGHT_BITS`. */
   readonly bad?: number;
   /** Rows on each side of a trace that its light is looked for in: 'joint' and 'horne'; 2 to 16 (the whole profile, the default). */
   readonly reach?: number;
@@ -53,12 +53,6 @@ export interface ExtractionOptions {
    */
   readonly photonVariance?: number;
 }
-
-/**
- * Bits of pixels that are not extracted from. A pixel that lost differences to jumps keeps an unbiased rate and an honest error,
- * so these two bits do not count.
- */
-export const BAD_PIXELS = DQ_BITS.reduce((all, { bit, bad }) => (bad ? all + 2 ** bit : all), 0) - DQ.JUMP - DQ.JUMPS;
 
 function checkSize(what: string, array: { readonly length: number }, expected: number): void {
   if (array.length !== expected) {
@@ -110,7 +104,7 @@ export async function extractWith(
     ivar: spectra(out.ivar),
     dq: spectra(out.dq),
   };
-  const bad = options.bad ?? BAD_PIXELS;
+  const bad = options.bad ?? NO_WEIGHT_BITS;
   if (method === 'boxcar') {
     await runKernel('extract-boxcar', ports);
     return out;
@@ -161,7 +155,7 @@ export async function decorrelate(
   const spectra = (data: Float32Array): BoundArray => ({ data, planes: fibres, cols });
   const out = { flux: new Float32Array(size), error: new Float32Array(size) };
   const resolution = new Float32Array(RESOLUTION_PLANES * size);
-  const { bad = BAD_PIXELS, reach, reject, profileError, photonVariance } = options;
+  const { bad = NO_WEIGHT_BITS, reach, reject, profileError, photonVariance } = options;
   await runKernel(
     'decorrelate-spectra',
     {
