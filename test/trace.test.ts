@@ -1,6 +1,6 @@
 /** Traces of mock flats against the truth: positions, errors that mean what they say, and what became of each fibre. */
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -227,6 +227,20 @@ describe('rampline trace build', () => {
     traced.close();
     expect(traces.width.reduce((least, one) => Math.min(least, one))).toBeGreaterThan(0.4);
     expect(outcomes[1].failure.error).toBe('input');
+  });
+
+  it('gives the same bytes on one thread and two, and so does the extraction with all that it can do', async () => {
+    const { path: flat } = await writeFlat(base, { ...FLAT, rows: 128, exposure: 5 });
+    const { path: object } = await writeFlat(base, { ...FLAT, type: 'object', rows: 128, exposure: 6, shift: 0.2 });
+    const [one, two] = ['1', '2'].map((threads) => {
+      const more = ['--log-level', 'error', '--threads', threads, '-o', join(base, `on-${threads}`)];
+      const trace = join(base, `on-${threads}`, 'trace-apo-60857-b-0005.fits');
+      expect(rampline(['trace', 'build', flat, ...more]).code).toBe(0);
+      expect(rampline(['extract', object, '--trace', trace, '--decorrelate', ...more]).code).toBe(0);
+      return [trace, join(base, `on-${threads}`, '1d-apo-60857-b-0006.fits')].map((file) => readFileSync(file));
+    });
+    expect(one?.map(({ length }) => length > 1e6)).toEqual([true, true]);
+    expect(one?.map((bytes, i) => two?.[i]?.equals(bytes))).toEqual([true, true]);
   });
 
   it('refuses what is no flat, and wants a place for products', async () => {
