@@ -255,9 +255,9 @@ function worstLeak(spectra: Spectra, truth: Truth): Leak {
   return leaks.reduce((a, b) => (Math.abs(b.leak) > Math.abs(a.leak) ? b : a), leaks[0] ?? none);
 }
 
-/** Such as 3e-6 +- 2e-6. */
+/** Such as 3.1e-6 +- 2e-6. */
 const leakText = ({ leak, error }: Leak): string =>
-  Number.isFinite(leak) ? `${leak.toExponential(0)} +- ${error.toExponential(0)}` : '-';
+  Number.isFinite(leak) ? `${leak.toExponential(1)} +- ${error.toExponential(0)}` : '-';
 
 /** Fibres that light falls on and that are whole on the chip: those are judged. */
 const litOf = ({ states }: Truth): number[] => states.flatMap((state, fibre) => (state === 'ok' ? [fibre] : []));
