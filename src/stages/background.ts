@@ -63,12 +63,17 @@ interface Cell {
 }
 
 /** Mean of a cell's columns, by their weights, without those far off its median. */
-function cellOf(values: readonly { value: number; weight: number }[]): { value: number; weight: number; used: number } {
-  const middle = values.map(({ value }) => value).toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
-  const kept = values.filter(({ value, weight }) => Math.abs(value - middle) * Math.sqrt(weight) <= CLIP);
-  const weight = kept.reduce((sum, one) => sum + one.weight, 0);
-  const value = kept.reduce((sum, one) => sum + one.weight * one.value, 0) / weight;
-  return { value: kept.length > 0 ? value : 0, weight, used: kept.length };
+function cellOf(values: Float64Array, weights: Float64Array): { value: number; weight: number; used: number } {
+  const middle = values.slice().sort()[Math.floor(values.length / 2)] ?? 0;
+  let [value, weight, used] = [0, 0, 0];
+  for (let i = 0; i < values.length; i++) {
+    const [v, w] = [values[i] as number, weights[i] as number];
+    if (!(Math.abs(v - middle) * Math.sqrt(w) <= CLIP)) continue;
+    value += w * v;
+    weight += w;
+    used++;
+  }
+  return { value: used > 0 ? value / weight : 0, weight, used };
 }
 
 /** Orders in y and x of the terms of a fit. */
@@ -126,15 +131,18 @@ export async function fitBackground(input: BackgroundInput): Promise<Background>
   const place = (at: number, size: number, length: number) =>
     (2 * Math.min((at + 0.5) * size, 0.5 * (at * size + length)) - length) / length;
   const cells: Cell[] = [];
+  const [values, weights] = [new Float64Array(CELL_COLS), new Float64Array(CELL_COLS)];
   let pixels = 0;
   for (let row = 0; row < gridRows; row++) {
     for (let col = 0; col < gridCols; col++) {
-      const columns: { value: number; weight: number }[] = [];
+      let count = 0;
       for (let x = col * CELL_COLS; x < Math.min((col + 1) * CELL_COLS, cols); x += step) {
         const at = row * cols + x;
-        if ((weight[at] as number) > 0) columns.push({ value: value[at] as number, weight: weight[at] as number });
+        if (!((weight[at] as number) > 0)) continue;
+        values[count] = value[at] as number;
+        weights[count++] = weight[at] as number;
       }
-      const cell = cellOf(columns);
+      const cell = cellOf(values.subarray(0, count), weights.subarray(0, count));
       if (!(cell.weight > 0)) continue;
       pixels += cell.used;
       cells.push({ u: place(col, CELL_COLS, cols), v: place(row, CELL_ROWS, rows), ...cell });

@@ -113,14 +113,16 @@ Status Run(const KernelCall& call) {
   // The rows that each fibre reaches in any of the columns: traces of one column lie pages apart, so few are looked at twice.
   double lowest[kFibres], highest[kFibres];
   for (int64_t f = 0; f < kFibres; f++) {
-    lowest[f] = 1e30;
-    highest[f] = -1e30;
+    double low = 1e30, high = -1e30;
+    const float *centres = centre.at(0, f), *widths = width.at(0, f);
     for (int64_t x = 0; x < value.cols; x += params.step) {
-      const double c = centre.at(0, f)[x], w = width.at(0, f)[x];
+      const double c = centres[x], w = widths[x];
       if (!(Sane(c) && w > 0.05 && w < 20)) continue;
-      lowest[f] = std::min(lowest[f], std::ceil(c - kReach * w - 0.5));
-      highest[f] = std::max(highest[f], std::floor(c + kReach * w + 0.5));
+      low = std::min(low, c - kReach * w - 0.5);
+      high = std::max(high, c + kReach * w + 0.5);
     }
+    lowest[f] = std::ceil(low);
+    highest[f] = std::floor(high);
   }
   for (int64_t row = 0; row < value.rows; row++) {
     std::fill_n(value.at(0, row), value.cols, 0.0f);

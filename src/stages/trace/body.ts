@@ -3,6 +3,7 @@ import { AlgorithmError, BugError, InputError, RetriableError } from '../../core
 import type { ExposureKind } from '../../core/exposure.js';
 import { DQ } from '../../core/generated/dq.js';
 import { type FibreState, LOW_THROUGHPUT, PROFILE_NODES, type Spectrograph } from '../../core/spectra.js';
+import { sharedLarge } from '../../engine/index.js';
 import { fitBackground, subtractBackground } from '../background.js';
 import { quantile } from '../measure.js';
 import { readRates, sharedWeights } from '../rates_image.js';
@@ -20,7 +21,7 @@ import { FIGURE, FIGURES, type FitStep, type Fitted, smoothWidths, startSeries, 
 import { followFibres } from './follow.js';
 import { findFibres, type Identification } from './identify.js';
 import { Mixer } from './mixing.js';
-import { type MeasuredProfile, measureProfile, profileKindOf } from './profile.js';
+import { type MeasuredProfile, measureProfile, ProfileMemory, profileKindOf } from './profile.js';
 import {
   CENTRE_FROM,
   CENTRE_TERMS,
@@ -267,8 +268,8 @@ export const trace: StageBody = async (context: StageContext): Promise<StageResu
   smoothWidths(fitter.fitted.terms, fitter.fitted.held);
   normaliseWidths(fitter.fitted.terms, fitter.fitted.held);
   for (let i = 0; i < 2; i++) await timed('fit', () => fitter.step(start, SMOOTH));
-  const light = new Float32Array(rows * cols);
-  const memory = { moments: new Float64Array(0) };
+  const light = new Float32Array(sharedLarge(4 * rows * cols));
+  const memory = new ProfileMemory();
   const measure = async (how: { readonly coarse: boolean; readonly quick: boolean }) => {
     await timed('fit', () => fitter.draw(threads));
     const shape = await timed('profile', () =>

@@ -2,7 +2,7 @@
 import { InputError, UsageError } from '../../core/errors.js';
 import type { Profile } from '../../core/spectra.js';
 import { PROFILE_NODES, PROFILE_PER_PIXEL, PROFILE_REACH, PROFILE_SAMPLES } from '../../core/spectra.js';
-import { type BoundArray, runKernel } from '../../engine/index.js';
+import { type BoundArray, runKernel, sharedLarge } from '../../engine/index.js';
 import { filledUp, KERNEL_FIBRES } from '../fibres.js';
 import { erf } from '../gauss_hermite.js';
 import { cholesky, localFunctions, polynomials, smoothFunctions, solveCholesky } from '../smooth_fit.js';
@@ -91,6 +91,24 @@ export function profileKindOf(parameter: unknown): ProfileKind {
   return kind;
 }
 
+/**
+ * What measuring works in: 50 MB of a chip, whose fresh pages would cost a fifth of gathering. The garbage collector does not count it: at
+ * every 64 MB that it counts it throws compiled code away, too.
+ */
+export class ProfileMemory {
+  private readonly arrays = new Map<string, Float64Array>();
+
+  /** The first `length` values of an array of `most`; as they were left. */
+  take(name: string, length: number, most = length): Float64Array {
+    let array = this.arrays.get(name);
+    if (array === undefined || array.length < length) {
+      array = new Float64Array(sharedLarge(Math.max(length, most) * 8));
+      this.arrays.set(name, array);
+    }
+    return array.subarray(0, length);
+  }
+}
+
 export interface ProfileOptions {
   /** Which functions: free ones, or a Gauss-Hermite series; default empirical. */
   readonly kind?: ProfileKind;
@@ -98,8 +116,8 @@ export interface ProfileOptions {
   readonly coarse?: boolean;
   /** From a quarter of the columns, for traces that are fitted again with the profile; default false. */
   readonly quick?: boolean;
-  /** Where the sums of blocks are kept from one call to the next, as they are 45 MB of a chip; made where it is too small. */
-  readonly memory?: { moments: Float64Array };
+  /** Kept from one call to the next; default new. */
+  readonly memory?: ProfileMemory;
   readonly threads?: number;
 }
 
@@ -178,7 +196,7 @@ class Fit {
     private readonly threads: number,
     private readonly coarse: boolean,
     private readonly quick: boolean,
-    private readonly memory: { moments: Float64Array },
+    private readonly memory: ProfileMemory,
   ) {
     const { cols, fibres } = input;
     this.rowsOfBlocks = Math.ceil(fibres / BLOCK_FIBRES);
@@ -253,9 +271,9 @@ class Fit {
   async solve(): Promise<void> {
     const { parts, width, columns } = this.coarse ? COARSE_WINDOWS : this.quick ? QUICK_WINDOWS : FINE_WINDOWS;
     const windows = WINDOWS * parts;
-    const length = windows * this.rowsOfBlocks * MOMENTS;
-    if (this.memory.moments.length < length) this.memory.moments = new Float64Array(length);
-    const moments = this.memory.moments.subarray(0, length);
+    const planes = this.rowsOfBlocks * windows;
+    const most = this.rowsOfBlocks * WINDOWS * FINE_WINDOWS.parts * MOMENTS;
+    const moments = this.memory.take('moments', planes * MOMENTS, most);
     const table = { data: this.basis.table, rows: PROFILE_SAMPLES, cols: COMPONENTS_STRIDE };
     for (let part = 0; part < parts; part++) {
       const [from = 0, to = 0] = [part, part + 1].map((end) => Math.round((end * this.input.cols) / parts));
@@ -279,8 +297,8 @@ class Fit {
       );
     }
     const { size, unknowns, rowsOfBlocks, fibreTerms } = this;
-    const planes = rowsOfBlocks * windows;
-    const [across, along] = [new Float64Array(planes * TERMS), new Float64Array(planes * ORDERS)];
+    const across = this.memory.take('across', planes * TERMS).fill(0);
+    const along = new Float64Array(planes * ORDERS);
     // The profile's straight lines from node to node, in the middle of each window.
     const middles = Array.from({ length: windows }, (_, window) => {
       const place = ((PROFILE_NODES - 1) * (window + 0.5)) / windows;
@@ -446,7 +464,7 @@ export async function measureProfile(input: ProfileInput, options: ProfileOption
     options.threads ?? 1,
     options.coarse === true,
     options.quick === true,
-    options.memory ?? { moments: new Float64Array(0) },
+    options.memory ?? new ProfileMemory(),
   );
   await fit.solve();
   const places = fibres * PROFILE_NODES;
