@@ -349,11 +349,15 @@ class Fit {
   /** A share of the weight of the best-known unknown of a profile, for all of a profile. */
   private penaltyOf(moments: Float64Array, along: Float64Array): Float64Array {
     const weights = new Float64Array(this.size);
+    // Plain arrays, as there are half a million of these terms.
+    const functions = Int32Array.from(this.unknowns, ({ k }) => k);
+    const orders = Int32Array.from(this.unknowns, (unknown) => unknown.along);
     for (let plane = 0; plane < along.length / ORDERS; plane++) {
-      for (const [i, { k, along: order }] of this.unknowns.entries()) {
+      for (let i = 0; i < functions.length; i++) {
+        const k = functions[i] as number;
         if (k === COMPONENTS) continue;
         const weight = moments[plane * MOMENTS + (k * (k + 3)) / 2] as number;
-        weights[i] = (weights[i] as number) + (along[plane * ORDERS + order] as number) ** 2 * weight;
+        weights[i] = (weights[i] as number) + (along[plane * ORDERS + (orders[i] as number)] as number) ** 2 * weight;
       }
     }
     const most = Math.max(...weights);
