@@ -89,10 +89,11 @@ describe('another exposure, extracted with what a flat says', () => {
         if (signal > 100) ratios.push((flux[i] as number) / exact - 1);
       }
       expect(Math.abs(mean(ratios))).toBeLessThan(5e-4);
-      // The goals are 0.01, 1 +- 0.02 and 1 +- 0.02, and met with the true profile: what is left is the measured one's error.
-      expect(Math.abs(mean(pulls))).toBeLessThan(0.1);
-      expect(rms(pulls)).toBeLessThan(1.15);
-      expect(mean(squares)).toBeLessThan(1.25);
+      // The goals are 0.01, 1 +- 0.02 and 1 +- 0.02, and met with the true profile: what is left is the measured one's error, by which
+      // the mean moves as the flat's noise falls.
+      expect(Math.abs(mean(pulls))).toBeLessThan(0.03);
+      expect(Math.abs(rms(pulls) - 1)).toBeLessThan(0.02);
+      expect(mean(squares)).toBeLessThan(1.05);
       expect(mean(squares)).toBeGreaterThan(0.98);
     },
     LONG,
