@@ -254,9 +254,6 @@ export interface TelegraphPixel {
   readonly dwell: readonly [number, number];
 }
 
-export const isScience = (rows: number, row: number, x: number): boolean =>
-  x >= BORDER && x < SCIENCE_COLUMNS - BORDER && row >= BORDER && row < rows - BORDER;
-
 /** Calls `visit` with the index of every pixel that sees no light: the border and the reference output. */
 export function forReferencePixels(rows: number, visit: (index: number, isOutput: boolean) => void): void {
   for (let row = 0; row < rows; row++) {

@@ -1,16 +1,19 @@
 /** Functions that are smooth over a chip, and small normal equations. */
 
-/** Legendre polynomials up to `degree`, times sqrt(2 j + 1), so that their squares are 1 in the mean. */
-export function polynomials(u: number, degree: number): Float64Array {
-  const p = new Float64Array(degree + 1);
-  let value = 1;
-  let before = 0;
-  for (let j = 0; j <= degree; j++) {
-    p[j] = Math.sqrt(2 * j + 1) * value;
-    [before, value] = [value, ((2 * j + 1) * u * value - j * before) / (j + 1)];
+/** P_0 to P_{count-1} at u (Bonnet's recurrence). */
+export function legendre(u: number, count: number): Float64Array {
+  const p = new Float64Array(Math.max(count, 2));
+  p[0] = 1;
+  p[1] = u;
+  for (let k = 1; k < count - 1; k++) {
+    p[k + 1] = ((2 * k + 1) * u * (p[k] as number) - k * (p[k - 1] as number)) / (k + 1);
   }
-  return p;
+  return p.subarray(0, count);
 }
+
+/** Legendre polynomials up to `degree`, times sqrt(2 j + 1), so that their squares are 1 in the mean. */
+export const polynomials = (u: number, degree: number): Float64Array =>
+  legendre(u, degree + 1).map((value, j) => Math.sqrt(2 * j + 1) * value);
 
 /** Cubic B-splines with knots every `step` from 0 to `length`, at z; all that reach the place. */
 function splines(z: number, length: number, step: number): Float64Array {

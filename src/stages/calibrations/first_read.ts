@@ -11,14 +11,7 @@
  */
 import { AlgorithmError } from '../../core/errors.js';
 import { DQ } from '../../core/generated/dq.js';
-import {
-  type BoundArray,
-  type ChainStep,
-  type ParamDescription,
-  runKernel,
-  sharedF32,
-  sharedU32,
-} from '../../engine/index.js';
+import { type BoundArray, type ChainStep, runKernel, sharedF32, sharedU32 } from '../../engine/index.js';
 import { leastOnLog, type Mean, robustMeans } from './moments.js';
 import { countBits, markBorder } from './quartiles.js';
 
@@ -51,8 +44,6 @@ export const FIRST_READ_STEPS: readonly ChainStep[] = [
     params: { from: 1 },
   },
 ];
-
-export const FIRST_READ_PARAMS: readonly ParamDescription[] = [];
 
 export interface DetectorShape {
   readonly rows: number;

@@ -5,6 +5,7 @@
  */
 import { AlgorithmError } from '../../core/errors.js';
 import { runKernel } from '../../engine/index.js';
+import { legendre } from '../smooth_fit.js';
 
 /** Highest order that the kernels know. */
 export const MAX_ORDER = 30;
@@ -39,17 +40,6 @@ function productOf(m: number, n: number): Float64Array {
     const share = (a(r) * a(m - r) * a(n - r)) / a(m + n - r);
     return (share * (2 * m + 2 * n - 4 * r + 1)) / (2 * m + 2 * n - 2 * r + 1);
   });
-}
-
-/** P_0 .. P_highest at t. */
-function polynomials(t: number, highest: number): Float64Array {
-  const p = new Float64Array(highest + 1);
-  p[0] = 1;
-  if (highest > 0) p[1] = t;
-  for (let k = 1; k < highest; k++) {
-    p[k + 1] = ((2 * k + 1) * t * (p[k] as number) - k * (p[k - 1] as number)) / (k + 1);
-  }
-  return p;
 }
 
 /**
@@ -140,7 +130,7 @@ export async function fitIllumination(
   const plain = new Float64Array((highest + 1) ** 2);
   const right = new Float64Array(side * side);
   for (let y = border; y < rows - border; y++) {
-    const p = polynomials((2 * y - (rows - 1)) / (rows - 1 - 2 * border), highest);
+    const p = legendre((2 * y - (rows - 1)) / (rows - 1 - 2 * border), highest + 1);
     for (let k = 0; k <= highest; k++) {
       const m = moments[y * MOMENTS + k] as number;
       for (let l = 0; l <= highest; l++) plain[k * (highest + 1) + l]! += m * (p[l] as number);

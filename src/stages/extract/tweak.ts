@@ -6,6 +6,7 @@ import { PROFILE_NODES, PROFILE_SAMPLES, type Traces, type Tweak } from '../../c
 import { runKernel, sharedF32 } from '../../engine/index.js';
 import { median } from '../measure.js';
 import { NO_WEIGHT_BITS } from '../rates_image.js';
+import { legendre } from '../smooth_fit.js';
 
 /** What was exposed, [row][x], after 2-D calibration; better after the scattered light was subtracted, and not worse by much before. */
 export interface TweakImage {
@@ -146,10 +147,6 @@ const PRIORS = Float64Array.from({ length: TERMS.length + 1 }, (_, n) => {
   const [i, j] = TERMS[n] ?? [0, 0];
   return 1 / (n < TERMS.length ? at(PRIOR, i + j) : PRIOR_WIDTH) ** 2;
 });
-
-function legendre(t: number): readonly [number, number, number, number] {
-  return [1, t, 1.5 * t * t - 0.5, t * (2.5 * t * t - 1.5)];
-}
 
 /** Light of so many columns against noise alone, which gives 0 +- 1: squares of normal numbers where they are positive, mean 1/2, variance 5/4. */
 const significance = (light: number, columns: number): number =>
@@ -418,10 +415,10 @@ class Fitter {
     // The shift in a block as powers of v.
     const shift = new Float64Array(DEGREES);
     for (let block = 0; block < blocks; block++) {
-      const along = legendre(at(this.along, block));
+      const along = legendre(at(this.along, block), DEGREES);
       shift.fill(0);
       for (const [n, [i, j]] of TERMS.entries()) {
-        const value = at(moved, n) * along[i];
+        const value = at(moved, n) * at(along, i);
         for (let k = 0; k <= j; k++) shift[k] = at(shift, k) + value * at(POWERS[j], k);
       }
       this.takeBlock(block, sums, shift, wider);
@@ -586,12 +583,12 @@ const PLACES = 9;
 
 /** Largest standard error of the shift over the chip [px], of terms with this covariance [unknown][unknown]. */
 function largestError(covariance: Float64Array): number {
-  const places = Array.from({ length: PLACES }, (_, k) => legendre((2 * k) / (PLACES - 1) - 1));
+  const places = Array.from({ length: PLACES }, (_, k) => legendre((2 * k) / (PLACES - 1) - 1, DEGREES));
   let largest = 0;
   const part = new Float64Array(UNKNOWNS);
   for (const along of places) {
     for (const across of places) {
-      for (const [n, [i, j]] of TERMS.entries()) part[n] = along[i] * across[j];
+      for (const [n, [i, j]] of TERMS.entries()) part[n] = at(along, i) * at(across, j);
       let variance = 0;
       for (let n = 0; n < TERMS.length; n++) {
         variance += at(part, n) * dot(part, covariance.subarray(n * UNKNOWNS, (n + 1) * UNKNOWNS));

@@ -2,6 +2,7 @@
 import { type Grade, KIND_IMAGES } from '../../calib/product.js';
 import { DQ_BITS } from '../../core/generated/dq.js';
 import { cellsOf, poolFlags, quantile, sampleOf, scatter } from '../measure.js';
+import { legendre } from '../smooth_fit.js';
 import type { Assessment, ImageMeasures } from './assess.js';
 import { bitColour, LINE_COLOURS } from './colours.js';
 import { type CalibrationComparison, isDetectorMap } from './compare.js';
@@ -206,25 +207,14 @@ function weightsSection(maps: CalibrationMaps): string {
   return `<h2>WEIGHTS</h2><div class="figures">${plots.join('')}</div>${unused.map((reference) => `<p>Nothing is taken from the ${reference}: all weights are 0.</p>`).join('')}`;
 }
 
-/** P_0 to P_n at each of `count` places from -1 to 1 (Bonnet's recursion), [place][order]. */
-function legendre(order: number, places: number): number[][] {
-  return Array.from({ length: places }, (_, k) => {
-    const u = -1 + (2 * (k + 0.5)) / places;
-    const p = [1, u];
-    for (let n = 1; n < order; n++) {
-      p.push(((2 * n + 1) * u * (p[n] as number) - n * (p[n - 1] as number)) / (n + 1));
-    }
-    return p;
-  });
-}
-
 /** Cells of the picture of an illumination, each way: orders up to 30 have no finer structure. */
 const ILLUMINATION_CELLS = 64;
 
 /** The model of a flat's light, at the middle of 64 x 64 cells, [row][x]. */
 export function illuminationModel({ terms }: Illumination): Float32Array {
   const order = Math.max(1, ...terms.map(({ i, j }) => Math.max(i, j)));
-  const p = legendre(order, ILLUMINATION_CELLS);
+  const middles = Array.from({ length: ILLUMINATION_CELLS }, (_, k) => (2 * (k + 0.5)) / ILLUMINATION_CELLS - 1);
+  const p = middles.map((u) => legendre(u, order + 1));
   const model = new Float32Array(ILLUMINATION_CELLS ** 2);
   // First the sums over i for each column of cells and order j.
   for (let x = 0; x < ILLUMINATION_CELLS; x++) {

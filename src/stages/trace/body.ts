@@ -7,6 +7,7 @@ import { sharedLarge } from '../../engine/index.js';
 import { fitBackground, subtractBackground } from '../background.js';
 import { quantile } from '../measure.js';
 import { readRates, sharedWeights } from '../rates_image.js';
+import { legendre } from '../smooth_fit.js';
 import type { StageBody, StageContext, StageResult } from '../stage.js';
 import {
   checkTraces,
@@ -29,7 +30,6 @@ import {
   ENTRIES,
   FLUX_TERMS,
   fitSeries,
-  legendre,
   newTraces,
   placeOf,
   seriesAt,

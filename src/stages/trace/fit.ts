@@ -2,7 +2,7 @@
 import type { Profile } from '../../core/spectra.js';
 import { runKernel } from '../../engine/index.js';
 import { quantile } from '../measure.js';
-import { cholesky, smoothFunctions, solveCholesky } from '../smooth_fit.js';
+import { cholesky, legendre, smoothFunctions, solveCholesky } from '../smooth_fit.js';
 import {
   CENTRE_FROM,
   CENTRE_TERMS,
@@ -10,7 +10,6 @@ import {
   drawTraces,
   ENTRIES,
   FLUX_TERMS,
-  legendre,
   newTraces,
   seriesAt,
   TERMS,

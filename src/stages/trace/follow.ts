@@ -1,7 +1,9 @@
 /** Follows the fibres from the column where they were identified to both ends of the chip. */
+
+import { legendre } from '../smooth_fit.js';
 import { fitTerms } from './match.js';
 import { collapseRows, type FlatImage, findPeaks } from './peaks.js';
-import { CENTRE_TERMS, fitSeries, legendre, placeOf } from './series.js';
+import { CENTRE_TERMS, fitSeries, placeOf } from './series.js';
 
 /** Distance of bands of columns [px]: traces move by 1.1 rows between them, a sixth of the fibres' distance. */
 const BAND_STEP = 128;

@@ -1,5 +1,6 @@
 /** Flux, centre and width of each fibre as Legendre series along x: how the kernels smooth-traces and draw-traces have them. */
 import { runKernel } from '../../engine/index.js';
+import { legendre } from '../smooth_fit.js';
 
 /** Most terms of each series. */
 export const FLUX_TERMS = 12;
@@ -14,17 +15,6 @@ export const ENTRIES = (TERMS * (TERMS + 1)) / 2;
 
 /** u of a column: -1 the first, 1 the last. */
 export const placeOf = (x: number, cols: number): number => (cols > 1 ? (2 * x) / (cols - 1) - 1 : 0);
-
-/** P_0 to P_{order-1} at u (Bonnet's recurrence). */
-export function legendre(u: number, order: number): Float64Array {
-  const p = new Float64Array(Math.max(order, 2));
-  p[0] = 1;
-  p[1] = u;
-  for (let k = 1; k < order - 1; k++) {
-    p[k + 1] = ((2 * k + 1) * u * (p[k] as number) - k * (p[k - 1] as number)) / (k + 1);
-  }
-  return p.subarray(0, order);
-}
 
 /** The value of `count` terms from `from` on, at a place whose polynomials are `p`. */
 export function seriesAt(terms: Float64Array, from: number, count: number, p: Float64Array): number {
