@@ -5,71 +5,24 @@
 
 #include "generated/dq.h"
 #include "generated/extract-horne.h"
+#include "native/core/extract_reference.h"
 
 namespace rampline::extract_horne {
 namespace {
 
-struct Column {
-  std::vector<double> value, weight;  // of each row; weight 0 where it must not be used
-  std::vector<uint32_t> bits;
-  std::vector<std::vector<double>> light;  // [fibre][row]
-  std::vector<int> there;                  // whether a fibre has a place
-  std::vector<double> row;                 // that its centre lies in
-  std::vector<int> part;                   // whether its window leaves the chip
-};
-
-double Cumulative(const float* low, const float* high, double part, double z) {
-  const double at = std::clamp(z, 0.0, 480.0);
-  const int i = std::min(static_cast<int>(at), 479);
-  const double from = low[i] + part * (static_cast<double>(high[i]) - low[i]);
-  const double to = low[i + 1] + part * (static_cast<double>(high[i + 1]) - low[i + 1]);
-  return from + (to - from) * (at - i);
-}
-
-// A table with a value that is no part of all light is no profile.
-bool Sane(const float* table) {
-  return std::all_of(table, table + 481, [](float value) { return std::abs(value) <= 2; });
-}
+using extract_reference::Column;
 
 Column Read(const KernelCall& call, int64_t x) {
   const Params& params = ParamsOf(call);
-  const auto image = call.ports[kImage].view<const float>(), ivar = call.ports[kImageIvar].view<const float>();
-  const auto dq = call.ports[kImageDq].view<const uint32_t>(), traceDq = call.ports[kTraceDq].view<const uint32_t>();
-  const auto centre = call.ports[kCentre].view<const float>(), width = call.ports[kWidth].view<const float>();
-  const auto profile = call.ports[kProfile].view<const float>();
-  Column c;
-  for (int64_t y = 0; y < image.planes; y++) {
-    const float d = image.at(y, 0)[x], w = ivar.at(y, 0)[x];
-    const bool use =
-        (dq.at(y, 0)[x] & static_cast<uint32_t>(params.bad)) == 0 && std::abs(d) < 1e9f && w > 1e-12f && w < 1e12f;
-    c.value.push_back(use ? d : 0);
-    c.weight.push_back(use ? w : 0);
-    c.bits.push_back(use ? dq.at(y, 0)[x] : 0);
-  }
-  const int64_t last = call.whole.cols - 1;
-  const double position = last > 0 ? static_cast<double>(call.origin.x + x) * 8 / static_cast<double>(last) : 0;
-  const int node = std::min(static_cast<int>(position), 7);
-  constexpr uint32_t kLeftOut = dq::kBrokenFibre | dq::kExtractionFailed | dq::kNoGoodPixels;
-  for (int64_t f = 0; f < centre.planes; f++) {
-    const double at = centre.at(f, 0)[x], wide = width.at(f, 0)[x];
-    const bool there = (traceDq.at(f, 0)[x] & kLeftOut) == 0 && std::abs(at) < 1e6 && wide >= 0.3f && wide <= 5.0f;
-    std::vector<double> light(c.value.size(), 0.0);
-    const double row = std::floor(static_cast<float>(at) + 0.5f);
-    const auto edge = [&](double y) {
-      return Cumulative(profile.at(f, node), profile.at(f, node + 1), position - node, 240 + 20 * (y - at) / wide);
-    };
-    const bool sane = Sane(profile.at(f, node)) && Sane(profile.at(f, node + 1));
-    for (size_t y = 0; y < light.size() && there && sane; y++) {
-      const auto here = static_cast<double>(y);
-      if (std::abs(here - row) > params.reach) continue;
-      light[y] = edge(here + 0.5) - edge(here - 0.5);
-    }
-    c.light.push_back(light);
-    c.there.push_back(there);
-    c.row.push_back(row);
-    c.part.push_back(row < params.reach || row > static_cast<double>(light.size() - 1) - params.reach);
-  }
-  return c;
+  extract::Views v;
+  v.image = call.ports[kImage].view<const float>();
+  v.imageIvar = call.ports[kImageIvar].view<const float>();
+  v.imageDq = call.ports[kImageDq].view<const uint32_t>();
+  v.centre = call.ports[kCentre].view<const float>();
+  v.width = call.ports[kWidth].view<const float>();
+  v.traceDq = call.ports[kTraceDq].view<const uint32_t>();
+  v.profile = call.ports[kProfile].view<const float>();
+  return extract_reference::Read(call, v, static_cast<uint32_t>(params.bad), params.reach, x);
 }
 
 struct Solution {
